@@ -1,0 +1,39 @@
+# make run | test | lint | bench. The first use sets up .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+RUN := run
+
+.PHONY: run test test-fast lint bench clean setup
+
+setup: $(READY)
+
+$(READY): pyproject.toml requirements.lock $(wildcard native/*)
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[dev]'
+	touch $@
+
+run: $(READY)
+	$(BIN)/ssfr simulate $(RUN)/universe --galaxies 320 --snapshots 99,95
+	$(BIN)/ssfr run demo --data $(RUN)/universe --workdir $(RUN)/demo
+	$(BIN)/python -m pipelines.demo $(RUN)/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+
+test-fast: $(READY)
+	$(BIN)/python -m pytest -n 2 --dist loadfile -q tests/unit
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[dev,bench]'
+	$(BIN)/python -m benchmarks --json --output benchmarks/results.json
+
+clean:
+	rm -rf $(VENV) build $(RUN)

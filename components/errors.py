@@ -1,0 +1,39 @@
+"""What a user did wrong, or what is wrong with a file: one line, no traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(Exception):
+    """Bad input. The message is one line: which file, which field, what was expected, the way out.
+
+    The command line prints it and exits with `exit_code`; every other exception is a bug of ours and
+    keeps its traceback.
+    """
+
+    exit_code = 2
+
+
+class DamagedArtifactError(InputError):
+    """An artifact of our own no longer has the bytes that were written (SHA-256 differs)."""
+
+
+class LockedError(InputError):
+    """Another live process owns the working directory."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ' (did you mean X?)' for the nearest known name, or the list of known names.
+
+    Parameters
+    ----------
+    name
+        What the user wrote.
+    known
+        What would have been right.
+    """
+    names = sorted(known)
+    close = difflib.get_close_matches(name, names, n=1)
+    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(names)})"

@@ -1,0 +1,103 @@
+"""Processes that end with their owner, and folders with one owner at a time."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import json
+import os
+import select
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from components.errors import LockedError
+
+_PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent() -> None:
+    """Ask the kernel to kill this process when its parent dies (Linux; elsewhere nothing happens).
+
+    For worker processes: they would otherwise survive a killed parent and go on writing.
+    """
+    parent = os.getppid()
+    try:
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    except (OSError, AttributeError):
+        return
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_with(pid: int) -> None:
+    """Kill this process as soon as process `pid`, not necessarily its parent, is gone.
+
+    Kubeflow's local runner puts a shell between itself and a component, and that shell outlives a
+    killed runner; the kernel's parent-death signal would not be sent.
+    """
+    try:
+        descriptor = os.pidfd_open(pid)
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGKILL)
+        return
+
+    def wait() -> None:
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        poll.poll()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=wait, daemon=True, name="die-with-owner").start()
+
+
+@contextmanager
+def locked(path: Path, what: str, wait_s: float = 0.0) -> Iterator[None]:
+    """Hold an exclusive lock whose file names its owner; the kernel frees it when the owner dies.
+
+    Parameters
+    ----------
+    path
+        The lock file; it stays when the lock is released.
+    what
+        What is locked, for the message.
+    wait_s
+        [s] to wait for another owner to end.
+
+    Raises
+    ------
+    LockedError
+        Another live process has it; the message says which.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as stream:
+        deadline = time.monotonic() + wait_s
+        while True:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    owner = lock_owner(path)
+                    raise LockedError(
+                        f"{what} is in use by process {owner['pid']} on {owner['host']}; "
+                        "wait for it, stop it, or choose another folder"
+                    ) from None
+                time.sleep(0.05)
+        stream.truncate(0)
+        stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        stream.flush()
+        yield
+
+
+def lock_owner(path: Path) -> dict[str, object]:
+    """Return who wrote the lock file: {"pid": int, "host": str}; a half-written file names nobody."""
+    try:
+        owner: dict[str, object] = json.loads(path.read_text())
+    except (OSError, json.JSONDecodeError):
+        return {"pid": "?", "host": "?"}
+    return owner

@@ -1,0 +1,103 @@
+"""What every step of the pipeline does around its work: settings, progress, resume, publication."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.config import Settings, parse_settings
+from components.errors import InputError
+from components.processes import die_with, lock_owner
+from components.progress import EventFile, Progress, disk_is_full
+from components.storage.artifact import run_step
+
+IMAGE = "ssfr/train:0.1.0"
+"""The container image of the steps on a cluster."""
+
+LOCK = ".lock"
+EVENTS = "events.jsonl"
+
+
+@dataclass(frozen=True)
+class Step:
+    """A step that is being done in a run's folder."""
+
+    name: str
+    workdir: Path
+    settings: Settings
+    progress: Progress
+
+    def do(
+        self,
+        work: Callable[[Path], Mapping[str, Any]],
+        *,
+        inputs: Mapping[str, Path | str],
+        sections: tuple[str, ...],
+        extra: Mapping[str, Any] | None = None,
+        label: str | None = None,
+    ) -> str:
+        """Do the step's work, or find it done; return the artifact's folder.
+
+        Parameters
+        ----------
+        work
+            Writes into the folder it is given; returns the step's figures.
+        inputs
+            Artifact folders, or fingerprints of foreign data.
+        sections
+            The settings that the step depends on, as dotted names: only a change in these makes it new.
+        extra
+            Anything else that the result depends on.
+        label
+            What the user knows this work by; by default the step's name.
+        """
+        settings = {name: _section(self.settings, name) for name in sections} | dict(extra or {})
+        label = label or self.name
+
+        def begin(folder: Path) -> Mapping[str, Any]:
+            self.progress.start(label)
+            return work(folder)
+
+        folder = run_step(self.name, self.workdir, inputs, settings, begin)
+        self.progress.done(label, folder)
+        return str(folder)
+
+
+@contextmanager
+def open_step(name: str, workdir: str, settings: str) -> Iterator[Step]:
+    """Enter a step: its progress goes to the run's event file, and it ends when the run's owner ends.
+
+    An error of the user's is put among the events as one line before it is raised.
+    """
+    folder = Path(workdir)
+    progress = Progress(EventFile(folder / EVENTS))
+    owner = lock_owner(folder / LOCK)["pid"]
+    if isinstance(owner, int):
+        die_with(owner)
+    try:
+        yield Step(name, folder, parse_settings_json(settings), progress)
+    except InputError as error:
+        progress.error(f"{name}: {error}")
+        raise
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        line = f"{name}: {workdir}: no space left on the disk; free some and run the same command again"
+        progress.error(line)
+        raise InputError(line) from error
+
+
+def parse_settings_json(text: str) -> Settings:
+    """Read settings that travelled through the pipeline as JSON."""
+    return parse_settings(json.loads(text), "settings")
+
+
+def _section(settings: Settings, name: str) -> Any:
+    value: Any = settings.model_dump(mode="json")
+    for part in name.split("."):
+        value = value[part]
+    return value

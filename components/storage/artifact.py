@@ -1,0 +1,190 @@
+"""Artifacts of a run: written whole or not at all, digested, found again by what made them."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from components.errors import DamagedArtifactError, InputError
+from components.processes import locked
+
+MANIFEST = "manifest.json"
+STAGING = ".staging"
+_ORPHAN_WAIT_S = 30.0
+"""[s] for a step of a killed run to notice that its owner is gone."""
+_CODE_ROOT = Path(__file__).resolve().parents[1]
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def sha256_json(data: object) -> str:
+    """Return the SHA-256 of anything JSON can hold; the order of keys does not matter."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name in the folder of `path`; rename to `path` when the block ends well.
+
+    A block that raises leaves nothing behind; a process that is killed leaves at most a
+    ``.NAME.PID.part`` file, never half a `path`.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield part
+        _fsync(part)
+        part.replace(path)
+        _fsync(path.parent)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def write_json(path: Path, data: object) -> None:
+    """Write JSON atomically; NaN is refused, since JSON has none."""
+    with atomic_file(path) as part:
+        part.write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read JSON of our own.
+
+    Raises
+    ------
+    InputError
+        The file is absent or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); remove the folder and run again") from None
+
+
+@cache
+def code_digest(step: str) -> str:
+    """Return a digest of the code that a step runs: its own folder and the ground, not other steps'."""
+    others = {path.parent for path in _CODE_ROOT.glob("*/component.py")} - {_CODE_ROOT / step}
+    sources = [path for path in _CODE_ROOT.rglob("*.py") if path.parent not in others]
+    total = hashlib.sha256()
+    for source in sorted(sources):
+        total.update(str(source.relative_to(_CODE_ROOT)).encode() + source.read_bytes())
+    return total.hexdigest()
+
+
+def verify(directory: Path) -> dict[str, Any]:
+    """Check every file of an artifact against the digests in its manifest, and return the manifest.
+
+    Raises
+    ------
+    InputError
+        There is no manifest: this is not an artifact, or it was never finished.
+    DamagedArtifactError
+        A file is absent, or its bytes are not those that were written.
+    """
+    manifest: dict[str, Any] = read_json(directory / MANIFEST)
+    for name, entry in manifest["files"].items():
+        path = directory / name
+        if not path.resolve().is_relative_to(directory.resolve()):
+            raise InputError(f"{directory / MANIFEST}: names {name}, which lies outside the folder")
+        way_out = "remove its folder and run again"
+        if not path.is_file():
+            raise DamagedArtifactError(f"{path}: absent, but listed in {MANIFEST}; {way_out}")
+        if path.stat().st_size != entry["bytes"] or sha256_file(path) != entry["sha256"]:
+            raise DamagedArtifactError(
+                f"{path}: damaged, its SHA-256 is not the one in {MANIFEST}; {way_out}"
+            )
+    return manifest
+
+
+def publish(staging: Path, final: Path, description: Mapping[str, Any]) -> None:
+    """Digest every file in `staging`, add the manifest, and rename the folder to `final` in one step."""
+    files = {
+        str(path.relative_to(staging)): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+        for path in sorted(staging.rglob("*"))
+        if path.is_file() and path.name != MANIFEST and not path.name.endswith(".part")
+    }
+    for leftover in staging.rglob("*.part"):
+        leftover.unlink()
+    write_json(staging / MANIFEST, {**description, "files": files})
+    final.parent.mkdir(parents=True, exist_ok=True)
+    staging.rename(final)
+    _fsync(final.parent)
+
+
+def run_step(
+    name: str,
+    workdir: Path,
+    inputs: Mapping[str, Path | str],
+    settings: Mapping[str, Any],
+    work: Callable[[Path], Mapping[str, Any]],
+) -> Path:
+    """Do a step once: return its artifact, made now or found whole from an earlier run.
+
+    The artifact's folder is named after a digest of the step's name, its inputs, its settings and our
+    code, so a changed setting never meets an old result. While `work` runs, it writes into a staging
+    folder that outlives a killed process: `work` finds what it had finished and goes on from there.
+
+    Parameters
+    ----------
+    name
+        Of the step, and of the folder in `workdir`.
+    workdir
+        The run's folder.
+    inputs
+        Artifact folders (checked against their digests here), or fingerprints of foreign data.
+    settings
+        The settings that the step depends on, as JSON can hold them.
+    work
+        Writes the step's files into the folder it is given and returns the step's figures.
+    """
+    origins = {
+        key: {"key": verify(value)["key"]} if isinstance(value, Path) else {"fingerprint": value}
+        for key, value in inputs.items()
+    }
+    key = sha256_json([name, origins, settings, code_digest(name)])[:16]
+    final = workdir / name / key
+    if final.exists():
+        verify(final)
+        return final
+    staging = workdir / STAGING / f"{name}-{key}"
+    with locked(staging.with_suffix(".lock"), f"{workdir}: step {name}", _ORPHAN_WAIT_S):
+        if final.exists():
+            return final
+        staging.mkdir(parents=True, exist_ok=True)
+        started = time.time()
+        figures = work(staging)
+        description = {
+            "step": name,
+            "key": key,
+            "inputs": origins,
+            "settings": settings,
+            "figures": figures,
+            "code": code_digest(name),
+            "version": importlib.metadata.version("ssfr"),
+            "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+            "seconds": round(time.time() - started, 3),
+        }
+        publish(staging, final, description)
+    return final
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

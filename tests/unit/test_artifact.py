@@ -1,0 +1,119 @@
+"""Artifacts: whole or absent, found again, and never read damaged."""
+
+import json
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from components.errors import DamagedArtifactError, InputError
+from components.storage import artifact
+
+
+def write(text):
+    def work(folder):
+        (folder / "sub").mkdir(exist_ok=True)
+        (folder / "sub" / "x.txt").write_text(text)
+        return {"n": 1}
+
+    return work
+
+
+def test_a_step_is_done_once(tmp_path):
+    calls = []
+
+    def work(folder):
+        calls.append(folder)
+        return write("a")(folder)
+
+    first = artifact.run_step("catalog", tmp_path, {"data": "f"}, {"k": 1}, work)
+    second = artifact.run_step("catalog", tmp_path, {"data": "f"}, {"k": 1}, work)
+    assert first == second
+    assert len(calls) == 1
+    assert artifact.verify(first)["figures"] == {"n": 1}
+
+
+@pytest.mark.parametrize("change", ["settings", "data", "input"])
+def test_a_change_makes_a_new_artifact(tmp_path, change):
+    upstream = [artifact.run_step("catalog", tmp_path, {}, {"k": k}, write(str(k))) for k in (1, 2)]
+    base = artifact.run_step("projection", tmp_path, {"data": "f", "up": upstream[0]}, {"k": 1}, write("b"))
+    changed = artifact.run_step(
+        "projection",
+        tmp_path,
+        {"data": "g" if change == "data" else "f", "up": upstream[1 if change == "input" else 0]},
+        {"k": 2 if change == "settings" else 1},
+        write("b"),
+    )
+    assert base != changed
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
+def test_a_damaged_artifact_is_refused_with_the_files_name(tmp_path, damage):
+    folder = artifact.run_step("catalog", tmp_path, {}, {}, write("some bytes"))
+    path = folder / "sub" / "x.txt"
+    if damage == "flip":
+        path.write_text("some bytez")
+    elif damage == "truncate":
+        path.write_text("some")
+    else:
+        path.unlink()
+    with pytest.raises(DamagedArtifactError, match=r"sub/x\.txt: .*run again"):
+        artifact.run_step("projection", tmp_path, {"up": folder}, {}, write("b"))
+    with pytest.raises(DamagedArtifactError):
+        artifact.run_step("catalog", tmp_path, {}, {}, write("some bytes"))
+
+
+def test_a_folder_without_manifest_is_not_an_artifact(tmp_path):
+    with pytest.raises(InputError, match=r"manifest\.json: no such file"):
+        artifact.verify(tmp_path)
+
+
+def test_a_manifest_that_names_files_outside_its_folder_is_refused(tmp_path):
+    (tmp_path / "secret").write_text("x")
+    folder = tmp_path / "a"
+    folder.mkdir()
+    entry = {"sha256": artifact.sha256_file(tmp_path / "secret"), "bytes": 1}
+    (folder / "manifest.json").write_text(json.dumps({"key": "k", "files": {"../secret": entry}}))
+    with pytest.raises(InputError, match="outside"):
+        artifact.verify(folder)
+
+
+def test_an_atomic_file_is_whole_or_absent(tmp_path):
+    target = tmp_path / "x"
+    with pytest.raises(ZeroDivisionError), artifact.atomic_file(target) as part:
+        part.write_text("half")
+        _ = 1 / 0
+    assert list(tmp_path.iterdir()) == []
+    with artifact.atomic_file(target) as part:
+        part.write_text("whole")
+    assert target.read_text() == "whole"
+
+
+def test_work_of_a_killed_process_is_gone_on_with(tmp_path):
+    script = textwrap.dedent(
+        f"""
+        import os, signal, pathlib
+        from components.storage.artifact import run_step
+        def work(folder):
+            (folder / "first").write_text("done before the kill")
+            os.kill(os.getpid(), signal.SIGKILL)
+        run_step("catalog", pathlib.Path({str(tmp_path)!r}), {{}}, {{}}, work)
+        """
+    )
+    process = subprocess.run([sys.executable, "-c", script], check=False)
+    assert process.returncode == -signal.SIGKILL
+    assert not (tmp_path / "catalog").exists()
+
+    def work(folder):
+        assert (folder / "first").read_text() == "done before the kill"
+        return {}
+
+    assert (artifact.run_step("catalog", tmp_path, {}, {}, work) / "first").exists()
+
+
+def test_json_without_nan(tmp_path):
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        artifact.write_json(tmp_path / "x.json", {"r": float("nan")})
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,119 @@
+"""Settings: typed, bounded, and clear about what is wrong."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from components.config import Settings, load_settings, parse_settings
+from components.errors import InputError
+from pipelines.cli import parse_overrides, preset_path
+
+PRESETS = ("demo", "recommended", "thesis", "images")
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_loads(name):
+    settings = load_settings(preset_path(name))
+    assert parse_settings(settings.model_dump(mode="json"), "again") == settings
+
+
+def test_recommended_preset_is_the_defaults():
+    assert load_settings(preset_path("recommended")) == Settings()
+
+
+def test_thesis_preset_keeps_the_faults():
+    thesis = load_settings(preset_path("thesis"))
+    assert thesis.catalog.little_h == "ignored"
+    assert thesis.projection.binning == "thesis"
+    assert thesis.projection.depth is None
+    assert thesis.preprocessing.label.mass == "total"
+    assert thesis.preprocessing.split.method == "random"
+    assert thesis.training.learning_rate == 1.0
+    assert len(thesis.catalog.snapshots) == 11
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        ({"trainig": {}}, "unknown setting 'trainig' (did you mean 'training'?)"),
+        ({"training": {"epoch": 3}}, "unknown setting 'training.epoch' (did you mean 'epochs'?)"),
+        ({"training": {"epochs": 0}}, "training.epochs: input should be greater than or equal to 1, found 0"),
+        ({"cases": [{"name": "a"}, {"name": "a"}]}, "the name 'a' is used twice"),
+        ({"cases": [{"name": "../a"}]}, "cases.0.name"),
+        ({"cases": [{"name": "a", "filter": {"kinds": "x"}}]}, "(did you mean 'kind'?)"),
+        ({"training": {"model": "vgg16"}}, "use loss: mse"),
+        ({"preprocessing": {"split": {"test": 0.9, "validation": 0.2}}}, "leave nothing to train on"),
+        ({"preprocessing": {"split": {"method": "column"}}}, "needs `column`"),
+    ],
+)
+def test_a_wrong_setting_is_one_line_that_names_it(data, expected):
+    with pytest.raises(InputError) as raised:
+        parse_settings(data, "my.yaml")
+    message = str(raised.value)
+    assert message.startswith("my.yaml: ")
+    assert expected in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2", "!!python/object/apply:os.system ['true']", "\x00"])
+def test_a_file_that_is_no_settings_is_refused(tmp_path, text):
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"bad\.yaml: "):
+        load_settings(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(InputError, match=r"absent\.yaml: no such settings file"):
+        load_settings(tmp_path / "absent.yaml")
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(InputError, match="did you mean 'thesis'"):
+        preset_path("tesis")
+
+
+def test_overrides_come_last(tmp_path):
+    path = tmp_path / "mine.yaml"
+    path.write_text("training: {epochs: 7}")
+    overrides = parse_overrides(["training.epochs=9", "catalog.snapshots=[99, 95]", "projection.depth=null"])
+    settings = load_settings(path, overrides)
+    assert settings.training.epochs == 9
+    assert settings.catalog.snapshots == (99, 95)
+    assert settings.projection.depth is None
+
+
+@pytest.mark.parametrize("text", ["training.epochs", "seed=[1", "seed.deeper=1"])
+def test_a_bad_override_is_refused(text):
+    with pytest.raises(InputError):
+        load_settings(preset_path("demo"), {"seed": 3} | parse_overrides([text]))
+
+
+def test_numbers_of_yaml_may_be_written_as_text():
+    assert yaml.safe_load("1e10") == "1e10"  # YAML 1.1: no dot, no number
+    assert (
+        parse_settings({"catalog": {"stellar_mass_min_msun": "1e10"}}, "x").catalog.stellar_mass_min_msun
+        == 1e10
+    )
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+        max_leaves=8,
+    )
+)
+def test_any_mapping_is_settings_or_an_input_error(value):
+    for data in ({"training": value}, {"cases": value}, {"preprocessing": {"split": value}}):
+        try:
+            assert isinstance(parse_settings(data, "fuzz"), Settings)
+        except InputError as error:
+            assert str(error).startswith("fuzz: ")
+
+
+def test_presets_are_where_the_package_says():
+    assert {path.stem for path in Path(preset_path("demo")).parent.glob("*.yaml")} == set(PRESETS)
