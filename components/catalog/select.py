@@ -1,0 +1,288 @@
+"""Select the galaxies of a sample from a group catalogue, and say how many fell at each cut."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from components.catalog.halos import halo_rows
+from components.config import CatalogSettings, Settings
+from components.errors import InputError
+from components.progress import Progress
+from components.simulation import Source
+from components.storage.artifact import atomic_file
+from components.units import CODE_MASS_MSUN
+
+SAMPLE, FUNNEL = "sample.parquet", "funnel.csv"
+
+CUTS: dict[str, str] = {
+    "subhalos": "snapshots",
+    "halo known": "missing_halos",
+    "stellar mass": "stellar_mass_min_msun, stellar_mass_max_msun",
+    "total mass": "total_mass_max_msun",
+    "flag": "keep_flagged",
+    "halo mass": "halo_mass_max_msun",
+}
+"""The cuts in their order, and the settings of the catalogue that decide them."""
+
+_STARS, _GAS = 4, 0
+_NO_TREE_SNAPSHOT_BITS = 40
+
+
+def run(output: Path, source: Source, settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Select the galaxies of all snapshots; write ``sample.parquet`` and ``funnel.csv`` into `output`.
+
+    Parameters
+    ----------
+    output
+        Folder of the step; exists.
+    source
+        Where the catalogues come from.
+    settings
+        The section `catalog` decides.
+    progress
+        Is told the funnel.
+
+    Returns
+    -------
+    dict
+        Figures: galaxies, the funnel in all, and for each snapshot the number of galaxies and the mean,
+        least and largest sSFR [1/yr].
+
+    Raises
+    ------
+    InputError
+        A snapshot or field is absent, the catalogue holds impossible values, or no galaxy is left.
+    """
+    snapshots = _wanted(source, settings.catalog)
+    samples: list[pd.DataFrame] = []
+    funnels: dict[int, dict[str, int]] = {}
+    with progress.task("catalog", len(snapshots), "snapshots") as task:
+        for snapshot in snapshots:
+            sample, funnels[snapshot] = select(source, snapshot, settings.catalog)
+            samples.append(sample)
+            task.advance(1, galaxies=len(sample))
+    total = {cut: sum(funnel[cut] for funnel in funnels.values()) for cut in CUTS}
+    progress.say(funnel_table(funnels, total))
+    _refuse_empty(total, settings.catalog)
+    for snapshot, funnel in funnels.items():
+        dropped = funnel["subhalos"] - funnel["halo known"]
+        if dropped:
+            progress.warn(
+                f"snapshot {snapshot}: {dropped} subhalos dropped, their halo is not in the catalogue"
+            )
+        if not funnel["halo mass"]:
+            progress.warn(f"snapshot {snapshot}: no galaxy is left after the cuts")
+    table = pd.concat([sample for sample in samples if len(sample)], ignore_index=True)
+    rows = [
+        {"snapshot": str(name), "cut": cut, "remaining": funnel[cut]}
+        for name, funnel in [*funnels.items(), ("all", total)]
+        for cut in CUTS
+    ]
+    _write(output, table, rows, settings.catalog)
+    return {
+        "galaxies": len(table),
+        "zero_sfr": int((table["sfr_msun_per_yr"] == 0).sum()),
+        "in_no_tree": int((~table["in_tree"]).sum()),
+        "funnel": total,
+        "snapshots": {
+            str(snapshot): _statistics(sample) for snapshot, sample in zip(snapshots, samples, strict=True)
+        },
+    }
+
+
+def select(source: Source, snapshot: int, settings: CatalogSettings) -> tuple[pd.DataFrame, dict[str, int]]:
+    """Select the galaxies of one snapshot.
+
+    Parameters
+    ----------
+    source
+        Where the catalogue comes from.
+    snapshot
+        Number of the snapshot.
+    settings
+        Cuts, the treatment of h, and the aperture of the label.
+
+    Returns
+    -------
+    sample : DataFrame
+        A row a galaxy, by subhalo_id: masses [Msun] always with h; SFR [Msun/yr]; sSFR [1/yr] as
+        `little_h` and `label_aperture` say.
+    funnel : dict
+        Cut -> subhalos that remain after it.
+    """
+    header = source.header(snapshot)
+    columns = source.subhalos(snapshot, _fields(settings))
+    halos = source.halos(snapshot, ["GroupMass", "GroupLenType", "GroupFirstSub"])
+    count = len(columns["SubhaloGrNr"])
+    if not count:
+        return pd.DataFrame(), dict.fromkeys(CUTS, 0)
+    _refuse_impossible(snapshot, columns)
+    if len(halos["GroupMass"]):
+        _refuse_impossible(snapshot, {name: halos[name] for name in ("GroupMass", "GroupLenType")})
+    rows = halo_rows(source, snapshot, columns["SubhaloGrNr"], halos["GroupFirstSub"], settings.missing_halos)
+    stellar = columns["SubhaloMassType"][:, _STARS].astype(np.float64)
+    total = columns["SubhaloMass"].astype(np.float64)
+    halo = np.full(count, np.nan)
+    halo[rows >= 0] = halos["GroupMass"][rows[rows >= 0]]
+
+    msun = CODE_MASS_MSUN / header.h
+    cut_msun = msun if settings.little_h == "applied" else CODE_MASS_MSUN
+    stellar_msun = stellar * cut_msun
+    keeps = {
+        "subhalos": np.ones(count, bool),
+        "halo known": rows >= 0,
+        "stellar mass": (stellar_msun > settings.stellar_mass_min_msun)
+        & (stellar_msun < settings.stellar_mass_max_msun),
+        "total mass": total * cut_msun < settings.total_mass_max_msun,
+        "flag": columns["SubhaloFlag"].astype(bool) if "SubhaloFlag" in columns else np.ones(count, bool),
+        "halo mass": halo * cut_msun < settings.halo_mass_max_msun,
+    }
+    kept = np.ones(count, bool)
+    funnel = {}
+    for cut in CUTS:
+        kept &= keeps[cut]
+        funnel[cut] = int(kept.sum())
+
+    ids = np.flatnonzero(kept).astype(np.int64)
+    sfr, label_stellar, label_total = (array[ids].astype(np.float64) for array in _label(columns, settings))
+    _refuse_massless(snapshot, ids, label_stellar, label_total, settings)
+    roots = source.tree_roots(snapshot, ids)
+    sample = pd.DataFrame(
+        {
+            "snapshot": np.full(len(ids), snapshot, np.int32),
+            "subhalo_id": ids,
+            "halo_id": rows[ids],
+            "tree_id": np.where(roots >= 0, roots, _own_group(snapshot, ids)),
+            "in_tree": roots >= 0,
+            "redshift": header.redshift,
+            "stellar_mass_msun": stellar[ids] * msun,
+            "total_mass_msun": total[ids] * msun,
+            "halo_mass_msun": halo[ids] * msun,
+            "sfr_msun_per_yr": sfr,
+            "ssfr_stellar_per_yr": sfr / (label_stellar * cut_msun),
+            "ssfr_total_per_yr": sfr / (label_total * cut_msun),
+            "gas_cells": columns["SubhaloLenType"][ids, _GAS].astype(np.int64),
+            "halo_gas_cells": halos["GroupLenType"][rows[ids], _GAS].astype(np.int64),
+            "star_particles": columns["SubhaloLenType"][ids, _STARS].astype(np.int64),
+        }
+    )
+    return sample, funnel
+
+
+def funnel_table(funnels: Mapping[int, Mapping[str, int]], total: Mapping[str, int]) -> str:
+    """Return the funnel as aligned text: a line a snapshot, a column a cut."""
+    lines = [["snapshot", *CUTS]]
+    lines += [[str(name), *(str(funnel[cut]) for cut in CUTS)] for name, funnel in funnels.items()]
+    lines.append(["all", *(str(total[cut]) for cut in CUTS)])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    texts = ["  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    return "\n".join(["subhalos that remain after each cut", *texts])
+
+
+def _wanted(source: Source, settings: CatalogSettings) -> list[int]:
+    present = source.snapshots()
+    if settings.snapshots is None:
+        return present
+    absent = sorted(set(settings.snapshots) - set(present), reverse=True)
+    if absent:
+        raise InputError(
+            f"catalog.snapshots: {', '.join(map(str, absent))} not in the data, which have "
+            f"{', '.join(map(str, present))}"
+        )
+    return sorted(set(settings.snapshots), reverse=True)
+
+
+def _fields(settings: CatalogSettings) -> list[str]:
+    fields = ["SubhaloGrNr", "SubhaloMass", "SubhaloMassType", "SubhaloLenType"]
+    fields += [] if settings.keep_flagged else ["SubhaloFlag"]
+    if settings.label_aperture == "subhalo":
+        return [*fields, "SubhaloSFR"]
+    return [*fields, "SubhaloSFRinRad", "SubhaloMassInRadType", "SubhaloMassInRad"]
+
+
+def _label(columns: Mapping[str, NDArray[Any]], settings: CatalogSettings) -> tuple[NDArray[Any], ...]:
+    """Return SFR [Msun/yr], stellar and total mass [1e10 Msun/h] of one and the same aperture."""
+    if settings.label_aperture == "subhalo":
+        return columns["SubhaloSFR"], columns["SubhaloMassType"][:, _STARS], columns["SubhaloMass"]
+    stars = columns["SubhaloMassInRadType"][:, _STARS]
+    return columns["SubhaloSFRinRad"], stars, columns["SubhaloMassInRad"]
+
+
+def _own_group(snapshot: int, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return a negative number that no other subhalo has, whatever else is in the sample."""
+    return -((np.int64(snapshot) << _NO_TREE_SNAPSHOT_BITS) + ids + 1)
+
+
+def _refuse_impossible(snapshot: int, columns: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse a catalogue with NaN or negative values: it is damaged, and a cut would hide that."""
+    for name, values in columns.items():
+        shape = (len(values), 6) if name.endswith("Type") else (len(values),)
+        if values.shape != shape:
+            raise InputError(f"snapshot {snapshot}: {name} has shape {values.shape}, expected {shape}")
+        if name in ("SubhaloGrNr", "SubhaloFlag"):
+            continue
+        bad = ~(np.isfinite(values) & (values >= 0)).reshape(len(values), -1).all(axis=1)
+        if bad.any():
+            raise InputError(
+                f"snapshot {snapshot}: {name} is negative or not finite in {bad.sum()} of {len(bad)} rows, "
+                f"the first is {np.argmax(bad)}; the catalogue is damaged, get it again"
+            )
+
+
+def _refuse_massless(
+    snapshot: int,
+    ids: NDArray[np.int64],
+    stellar: NDArray[np.float64],
+    total: NDArray[np.float64],
+    settings: CatalogSettings,
+) -> None:
+    bad = (stellar <= 0) | (total <= 0)
+    if bad.any():
+        raise InputError(
+            f"snapshot {snapshot}: {bad.sum()} selected subhalos have no mass in the aperture of the label "
+            f"(catalog.label_aperture = {settings.label_aperture}), the first is {ids[np.argmax(bad)]}; "
+            "raise catalog.stellar_mass_min_msun"
+        )
+
+
+def _refuse_empty(total: Mapping[str, int], settings: CatalogSettings) -> None:
+    before = 0
+    for cut, remaining in total.items():
+        if not remaining:
+            names = CUTS[cut].split(", ")
+            values = ", ".join(f"catalog.{name} = {getattr(settings, name)}" for name in names)
+            raise InputError(
+                f"no galaxy is left: the cut '{cut}' ({values}) removed the last {before}; change it"
+                if before
+                else f"no galaxy is left: the catalogue has no {cut} ({values})"
+            )
+        before = remaining
+
+
+def _statistics(sample: pd.DataFrame) -> dict[str, float | int | None]:
+    """Return the number of galaxies, and mean, least and largest sSFR [1/yr]; None without galaxies."""
+    figures: dict[str, float | int | None] = {"galaxies": len(sample)}
+    for name in ("ssfr_stellar_per_yr", "ssfr_total_per_yr"):
+        for statistic in ("mean", "min", "max"):
+            figures[f"{name}_{statistic}"] = float(sample[name].agg(statistic)) if len(sample) else None
+    return figures
+
+
+def _write(
+    output: Path, table: pd.DataFrame, funnel: Sequence[Mapping[str, Any]], settings: CatalogSettings
+) -> None:
+    with atomic_file(output / FUNNEL) as part:
+        pd.DataFrame(funnel).to_csv(part, index=False)
+    arrow = pa.Table.from_pandas(table, preserve_index=False)
+    notes = {"funnel": json.dumps(list(funnel)), "catalog": settings.model_dump_json()}
+    with atomic_file(output / SAMPLE) as part:
+        pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **notes}), part)
