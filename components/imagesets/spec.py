@@ -1,0 +1,257 @@
+"""What turns maps into a case's network input, as data: fields, filter, stretch and fitted scales."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+from components.config import Case, Filter, PreprocessingSettings
+from components.errors import InputError, nearest
+from components.storage.artifact import read_json
+
+SCALING = "scaling.json"
+IMAGE_FIELDS = ("red", "green", "blue")
+MASS = "mass"
+
+Stretch = Literal["asinh", "linear", "lupton", "none"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MapAttributes(_Frozen):
+    """What the files of maps say of themselves (root attributes of every ``maps-*.h5``).
+
+    `width` is in `width_unit` ("kpc" or "ckpc/h"); image catalogues have neither.
+    """
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    fields: tuple[str, ...]
+    units: tuple[str, ...]
+    pixels: int
+    method: str
+    weighting: Literal["mass_weighted_mean", "sum", "none"]
+    transform: str = "linear"
+    width: float | None = None
+    width_unit: str | None = None
+
+    @property
+    def is_images(self) -> bool:
+        """Whether these are 8-bit pictures of an image catalogue, not physical maps."""
+        return self.method == "images"
+
+    @property
+    def pixel_kpc(self) -> float | None:
+        """Side of a pixel [physical kpc]; None where the frame is comoving or unknown."""
+        return self.width / self.pixels if self.width is not None and self.width_unit == "kpc" else None
+
+
+class ChannelScale(_Frozen):
+    """Standardisation of one channel: (asinh(x / softening) - mean) / std.
+
+    `softening` is in the unit of the map; `mean` and `std` are those of the stretched pixels with gas
+    over the training set.
+    """
+
+    softening: float = 1.0
+    mean: float = 0.0
+    std: float = 1.0
+
+
+class ImageSpec(_Frozen):
+    """Everything between a raw map and a network's input, for one case; JSON both ways.
+
+    Attributes
+    ----------
+    source
+        "maps": physical float32 maps; "images": 8-bit pictures with fields red, green, blue.
+    fields, units
+        Of the raw maps (galaxy, field, y, x), in their order.
+    pixels
+        A side.
+    pixel_kpc
+        Side of a pixel [physical kpc], None where it differs from galaxy to galaxy.
+    channels
+        Fields of this case, in the order of the channels.
+    composite
+        The three fields of the 8-bit picture (pixel_type uint8), as red, green, blue.
+    stretch
+        "asinh" and "linear" (image catalogues) give standardised floats; "lupton" and "none" (image
+        catalogues) give 0..255.
+    maxima
+        field -> the pixel that normalises it before the Lupton stretch, in the map's unit.
+    scales
+        channel -> its standardisation (float32).
+    """
+
+    case: str
+    source: Literal["maps", "images"]
+    fields: tuple[str, ...]
+    units: tuple[str, ...]
+    pixels: int
+    pixel_kpc: float | None = None
+    weighting: Literal["mass_weighted_mean", "sum", "none"]
+    channels: tuple[str, ...]
+    filter: Filter = Filter()
+    pixel_type: Literal["float32", "uint8"]
+    stretch: Stretch
+    stretch_beta: float = 0.001
+    stretch_negative: Literal["signed", "even"] = "signed"
+    composite: tuple[str, ...] = ()
+    maxima: dict[str, float] = {}
+    scales: dict[str, ChannelScale] = {}
+
+    @classmethod
+    def build(
+        cls,
+        case: Case,
+        settings: PreprocessingSettings,
+        attributes: MapAttributes,
+        scaling: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """Check a case against the maps, and join it with what was fitted on the training set.
+
+        Parameters
+        ----------
+        case, settings
+            What the user asked for.
+        attributes
+            Of the maps.
+        scaling
+            Contents of ``scaling.json``; None while it is being fitted (softening 1, mean 0, std 1).
+
+        Raises
+        ------
+        InputError
+            A channel that is not among the fields, a filter smaller than a pixel or wider than the
+            frame or without its weight map, a combination of settings that has no meaning, or a case
+            that was not fitted.
+        """
+        where = f"case '{case.name}'"
+        images = attributes.is_images
+        eight_bit = settings.pixel_type == "uint8"
+        for channel in case.channels:
+            if channel not in attributes.fields:
+                raise InputError(
+                    f"{where}: no field '{channel}' in the maps{nearest(channel, attributes.fields)}"
+                )
+        if len(set(case.channels)) != len(case.channels):
+            raise InputError(f"{where}: channels: a field is named twice in {list(case.channels)}")
+        if not images and eight_bit != (settings.stretch == "lupton"):
+            raise InputError(
+                f"preprocessing: pixel_type: {settings.pixel_type} with stretch: {settings.stretch} has no "
+                "meaning; use float32 with asinh, or uint8 with lupton"
+            )
+        if images:
+            stretch: Stretch = "none" if eight_bit else "linear"
+        else:
+            stretch = "lupton" if eight_bit else "asinh"
+        composite = _composite(where, case, attributes) if eight_bit else ()
+        maxima: dict[str, float] = {}
+        scales: dict[str, ChannelScale] = {}
+        if scaling is not None:
+            if not eight_bit:
+                scales = _fitted(where, case, scaling)
+            elif not images:
+                maxima = {field: float(scaling["maxima"][field]) for field in composite}
+        spec = cls(
+            case=case.name,
+            source="images" if images else "maps",
+            fields=attributes.fields,
+            units=attributes.units,
+            pixels=attributes.pixels,
+            pixel_kpc=attributes.pixel_kpc,
+            weighting=attributes.weighting,
+            channels=case.channels,
+            filter=case.filter,
+            pixel_type=settings.pixel_type,
+            stretch=stretch,
+            stretch_beta=settings.stretch_beta,
+            stretch_negative=settings.stretch_negative,
+            composite=composite,
+            maxima=maxima,
+            scales=scales,
+        )
+        if case.filter.kind != "none":
+            spec._check_filter(where)
+        return spec
+
+    @property
+    def accepts_images(self) -> bool:
+        """Whether 8-bit pictures (n, pixels, pixels, 3) are enough to compute the network's input."""
+        return self.source == "images" or self.pixel_type == "uint8"
+
+    @property
+    def output_channels(self) -> int:
+        """Channels of the network's input: three for uint8 (a single one is copied), else the case's."""
+        return 3 if self.pixel_type == "uint8" else len(self.channels)
+
+    @property
+    def sigma_px(self) -> float:
+        """Standard deviation of the filter's Gaussian [px]."""
+        if self.filter.unit == "px":
+            return self.filter.sigma
+        if self.pixel_kpc is None:
+            raise InputError(
+                f"case '{self.case}': filter.unit: kpc needs pixels of one physical size "
+                "(projection.width_unit: kpc); use unit: px"
+            )
+        return self.filter.sigma / self.pixel_kpc
+
+    def _check_filter(self, where: str) -> None:
+        sigma = self.sigma_px
+        if not 1.0 <= sigma <= self.pixels:
+            raise InputError(
+                f"{where}: filter.sigma {self.filter.sigma:g} {self.filter.unit} is {sigma:.3g} px; "
+                f"expected 1 px to the frame's {self.pixels} px"
+            )
+        weighted = self.weighting == "mass_weighted_mean" and any(c != MASS for c in self.channels)
+        if weighted and self.pixel_type == "float32" and MASS not in self.fields:
+            raise InputError(
+                f"{where}: a filter on mass-weighted fields needs the mass map; add it to projection.fields"
+            )
+
+
+def load_spec(
+    case: Case, settings: PreprocessingSettings, attributes: MapAttributes, prepared_dir: Path
+) -> ImageSpec:
+    """Return the fitted spec of a case from a prepared folder's ``scaling.json``."""
+    return ImageSpec.build(case, settings, attributes, read_json(prepared_dir / SCALING))
+
+
+def _composite(where: str, case: Case, attributes: MapAttributes) -> tuple[str, ...]:
+    composite = attributes.fields[:3]
+    if len(composite) < 3:
+        raise InputError(
+            "preprocessing.pixel_type: uint8 makes pictures of three fields, but projection.fields has "
+            f"{list(attributes.fields)}"
+        )
+    if len(case.channels) not in (1, 3):
+        raise InputError(
+            f"{where}: a uint8 image has one channel (copied to three) or three, not {len(case.channels)}"
+        )
+    outside = [channel for channel in case.channels if channel not in composite]
+    if outside:
+        raise InputError(
+            f"{where}: '{outside[0]}' is not in the 8-bit picture, which is made of the first three "
+            f"fields {list(composite)}"
+        )
+    return composite
+
+
+def _fitted(where: str, case: Case, scaling: Mapping[str, Any]) -> dict[str, ChannelScale]:
+    fitted = scaling["cases"].get(case.name, {})
+    absent = [channel for channel in case.channels if channel not in fitted]
+    if absent:
+        raise InputError(f"{where}: {SCALING} has no scale for channel '{absent[0]}'; prepare the data again")
+    scales = {channel: ChannelScale.model_validate(fitted[channel]) for channel in case.channels}
+    for channel, scale in scales.items():
+        if not (scale.softening > 0 and scale.std > 0 and math.isfinite(scale.mean)):
+            raise InputError(f"{where}: {SCALING} has an unusable scale for channel '{channel}': {scale!r}")
+    return scales

@@ -1,0 +1,57 @@
+"""Step 3 as the pipeline sees it: labels, split and scaling; and the way in for image catalogues."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Output
+
+from components.step import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def ingest(workdir: str, data: str, settings: str, catalogue: Output[Dataset]) -> None:
+    """Check and pack a folder of images with its table of labels.
+
+    Args:
+        workdir: folder of the run.
+        data: the folder.
+        settings: all settings, as JSON.
+        catalogue: what steps 1 and 2 would have made: sample.parquet and maps-images-*.h5.
+    """
+    from pathlib import Path
+
+    from components.preprocessing.ingest import fingerprint, run
+    from components.step import open_step
+
+    with open_step("ingest", workdir, settings) as step:
+        folder = Path(data)
+        catalogue.uri = step.do(
+            lambda output: run(output, folder, step.settings, step.progress),
+            inputs={"data": fingerprint(folder, step.settings)},
+            sections=("preprocessing.images", "projection.pixels"),
+        )
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def preprocessing(
+    workdir: str, settings: str, sample: Input[Dataset], maps: Input[Dataset], prepared: Output[Dataset]
+) -> None:
+    """Label and split the galaxies, and fit each case's scaling on the training set.
+
+    Args:
+        workdir: folder of the run.
+        settings: all settings, as JSON.
+        sample: of step 1.
+        maps: of step 2.
+        prepared: galaxies.parquet and scaling.json.
+    """
+    from pathlib import Path
+
+    from components.preprocessing.prepare import run
+    from components.step import open_step
+
+    with open_step("preprocessing", workdir, settings) as step:
+        sample_dir, maps_dir = Path(sample.path), Path(maps.path)
+        prepared.uri = step.do(
+            lambda output: run(output, sample_dir, maps_dir, step.settings, step.progress),
+            inputs={"sample": sample_dir, "maps": maps_dir},
+            sections=("seed", "preprocessing", "cases"),
+        )

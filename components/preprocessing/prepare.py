@@ -1,0 +1,211 @@
+"""From maps and sample to what training reads: labels, split, scaling, and the 8-bit pictures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from components.config import Case, PreprocessingSettings, Settings
+from components.errors import InputError
+from components.imagesets.reader import MapReader, in_batches
+from components.imagesets.spec import SCALING, ImageSpec, MapAttributes
+from components.imagesets.transform import composite, eight_bits
+from components.preprocessing.labels import labels
+from components.preprocessing.scaling import fit_maxima, fit_scales, fixed_maxima
+from components.preprocessing.split import SPLITS, split, stable_id
+from components.progress import Progress
+from components.storage.artifact import atomic_file, write_json
+
+_BATCH = 16
+
+
+def run(
+    output: Path, sample_dir: Path, maps_dir: Path, settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    """Prepare image sets: ``galaxies.parquet``, ``scaling.json``, ``preparation.json`` and ``png/``.
+
+    Parameters
+    ----------
+    output
+        Folder for the results.
+    sample_dir, maps_dir
+        Of ``sample.parquet``, and of ``maps-*.h5`` with ``projection.csv`` (the same folder for an
+        image catalogue).
+    settings
+        Its `preprocessing`, `cases` and `seed` are used.
+    progress
+        Told how far this is.
+
+    Returns
+    -------
+    dict
+        The contents of ``preparation.json``: counts of galaxies, of SFR = 0, of labels at the floor, of
+        clipped pixels, and the sizes of the sets.
+    """
+    chosen = settings.preprocessing
+    drawn = drawn_galaxies(sample_dir / "sample.parquet", maps_dir / "projection.csv")
+    labelled = drawn.join(labels(drawn, chosen.label))
+    galaxies = labelled[~labelled["dropped"]].drop(columns="dropped").reset_index(drop=True)
+    if galaxies.empty:
+        raise InputError(
+            f"{sample_dir}: all {len(drawn)} galaxies have SFR = 0 and were dropped; "
+            "use label.zero_sfr: floor"
+        )
+    if chosen.split.method == "tree" and not galaxies["in_tree"].any():
+        instead = "images have no group column: each is its own group"
+        if "file" not in galaxies:
+            instead = "no galaxy is in a merger tree: the split keeps halos together instead"
+        progress.warn(instead)
+    galaxies = galaxies.join(split(galaxies, chosen.split, settings.seed))
+    with MapReader(maps_dir, galaxies) as reader:
+        scaling = fit(reader, galaxies, settings, progress)
+        write_json(output / SCALING, scaling)
+        pictures: dict[str, Any] = {}
+        if _wants_pictures(chosen):
+            pictures = export(reader, galaxies, settings, scaling, output / "png", progress)
+    with atomic_file(output / "galaxies.parquet") as part:
+        galaxies.to_parquet(part, index=False)
+    figures: dict[str, Any] = {
+        "galaxies": len(galaxies),
+        "without_map": int(drawn.attrs["without_map"]),
+        "zero_sfr": int(labelled["zero_sfr"].sum()),
+        "dropped_zero_sfr": int(labelled["dropped"].sum()),
+        "at_floor": int(galaxies["at_floor"].sum()),
+        "groups": int(galaxies["group"].nunique()),
+        "split": {name: int((galaxies["split"] == name).sum()) for name in SPLITS},
+        "split_zero_sfr": {
+            name: int((galaxies["zero_sfr"] & (galaxies["split"] == name)).sum()) for name in SPLITS
+        },
+        **pictures,
+    }
+    write_json(output / "preparation.json", figures)
+    sizes = ", ".join(f"{count} {name}" for name, count in figures["split"].items())
+    progress.say(
+        f"{figures['galaxies']} galaxies in {figures['groups']} groups: {sizes}; SFR = 0: "
+        f"{figures['zero_sfr']} ({figures['dropped_zero_sfr']} dropped), at the floor: {figures['at_floor']}"
+    )
+    return figures
+
+
+def drawn_galaxies(sample_path: Path, projection_path: Path) -> pd.DataFrame:
+    """Join the sample with where its maps are; galaxies that were set aside are left out.
+
+    Returns
+    -------
+    DataFrame
+        The sample's columns plus galaxy, gas_cells_used, map_file, map_row, in the sample's order;
+        ``attrs["without_map"]`` counts those left out.
+
+    Raises
+    ------
+    InputError
+        A file is absent, or no galaxy has a map.
+    """
+    for path in (sample_path, projection_path):
+        if not path.is_file():
+            raise InputError(f"{path}: no such file; run the step before again")
+    sample = pd.read_parquet(sample_path)
+    places = pd.read_csv(projection_path).rename(
+        columns={"file": "map_file", "row": "map_row", "used_cells": "gas_cells_used"}
+    )[["snapshot", "subhalo_id", "map_file", "map_row", "gas_cells_used"]]
+    joined = sample.merge(places, on=["snapshot", "subhalo_id"], how="inner", validate="one_to_one")
+    if joined.empty:
+        raise InputError(f"{projection_path}: none of the {len(sample)} galaxies of the sample has a map")
+    joined["galaxy"] = [
+        f"Snap{snapshot}ID{subhalo}"
+        for snapshot, subhalo in zip(joined["snapshot"], joined["subhalo_id"], strict=True)
+    ]
+    joined.attrs["without_map"] = len(sample) - len(joined)
+    return joined
+
+
+def fit(reader: MapReader, galaxies: pd.DataFrame, settings: Settings, progress: Progress) -> dict[str, Any]:
+    """Fit ``scaling.json``: scales of every case (float32), maxima of the picture (uint8, PNG).
+
+    Only training galaxies are looked at, but for normalisation ``first_snapshot``, which is the thesis'
+    (fault 8).
+    """
+    chosen = settings.preprocessing
+    training = np.flatnonzero(galaxies["split"] == "train")
+    by_name = np.array([stable_id(f"scaling:{name}") for name in galaxies["galaxy"]])
+    training = training[np.argsort(by_name[training], kind="stable")]
+    scaling: dict[str, Any] = {"cases": {}, "maxima": {}}
+    if chosen.pixel_type == "float32":
+        if chosen.normalisation != "training":
+            raise InputError(
+                f"preprocessing.normalisation: {chosen.normalisation} is for pixel_type: uint8; float32 is "
+                "scaled on the training set"
+            )
+        scaling["cases"] = fit_scales(reader, training, settings.cases, chosen, progress)
+    else:
+        for case in settings.cases:
+            ImageSpec.build(case, chosen, reader.attributes)
+    if _wants_pictures(chosen) and not reader.attributes.is_images:
+        spec = picture_spec(chosen, reader.attributes)
+        if chosen.normalisation == "fixed":
+            scaling["maxima"] = fixed_maxima(spec, chosen)
+        elif chosen.normalisation == "first_snapshot":
+            first = np.flatnonzero(galaxies["snapshot"] == galaxies["snapshot"].max())
+            scaling["maxima"] = fit_maxima(reader, first, spec, progress)
+        else:
+            scaling["maxima"] = fit_maxima(reader, training, spec, progress)
+    return scaling
+
+
+def picture_spec(
+    settings: PreprocessingSettings, attributes: MapAttributes, scaling: dict[str, Any] | None = None
+) -> ImageSpec:
+    """Return the spec of the 8-bit picture: the first three fields, whatever the cases are."""
+    eight_bit = settings.model_copy(update={"pixel_type": "uint8", "stretch": "lupton"})
+    case = Case(name="picture", channels=attributes.fields[:3])
+    return ImageSpec.build(case, eight_bit, attributes, scaling)
+
+
+def export(
+    reader: MapReader,
+    galaxies: pd.DataFrame,
+    settings: Settings,
+    scaling: dict[str, Any],
+    folder: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Make every 8-bit picture, count what it clips, and write ``Snap%dID%d.png`` if asked for.
+
+    Returns
+    -------
+    dict
+        pixels_clipped_high, pixels_clipped_low and pixels_in_all (of all channels), pictures written.
+    """
+    spec = picture_spec(settings.preprocessing, reader.attributes, scaling)
+    high = low = pixels = written = 0
+    names = galaxies["galaxy"].to_numpy(dtype=object)
+    with progress.task("pictures", len(galaxies), "galaxies") as task:
+        for part in in_batches(np.arange(len(galaxies)), _BATCH):
+            maps = reader.maps(part)
+            unclipped = composite(np, maps, spec)
+            high += int(np.sum(unclipped > 255.0))
+            low += int(np.sum(unclipped < 0.0))
+            picture = eight_bits(np, unclipped).astype(np.uint8)
+            pixels += picture.size
+            if settings.preprocessing.export_png:
+                for row, image in zip(part, picture, strict=True):
+                    path = folder / f"{names[row]}.png"
+                    if not path.exists():
+                        with atomic_file(path) as temporary:
+                            Image.fromarray(image).save(temporary, format="PNG")
+                    written += 1
+            task.advance(len(part))
+    return {
+        "pixels_clipped_high": high,
+        "pixels_clipped_low": low,
+        "pixels_in_all": pixels,
+        "pictures": written,
+    }
+
+
+def _wants_pictures(settings: PreprocessingSettings) -> bool:
+    return settings.pixel_type == "uint8" or settings.export_png

@@ -1,0 +1,171 @@
+"""What brings channels to order one: softening, mean and scatter, or maxima, seen on the training set.
+
+Pixels are counted in bins of log10 abs(x), by sign. Counts are whole numbers, so the fit is the same
+in whatever order and batches the maps come, and needs one pass and no map in memory but the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from components.config import Case, PreprocessingSettings
+from components.errors import InputError, nearest
+from components.imagesets.reader import MapReader, in_batches
+from components.imagesets.spec import MASS, ChannelScale, ImageSpec
+from components.imagesets.transform import physical_channels, stretched
+from components.progress import Progress
+
+FIT_GALAXIES = 256
+"""Training galaxies that are looked at: 256 x 65536 pixels fix a mean to far below its scatter."""
+
+_BATCH = 16
+_QUANTILE = {"none": 0.1, "gaussian": 0.1, "structures": 0.5}
+# A map of one sign is seen as its logarithm but for the faintest tenth. The signed difference from a
+# blur is centred on zero: a softening at its median keeps its small half linear, not split in two.
+
+_DECADES = (-40.0, 40.0)
+_PER_DECADE = 200
+
+
+@dataclass
+class PixelCounts:
+    """Pixels of one channel: zeros, and histograms of log10 abs(x) by sign."""
+
+    zeros: int = 0
+    signs: dict[int, np.ndarray] = field(
+        default_factory=lambda: {sign: np.zeros(_n_bins(), np.int64) for sign in (-1, 1)}
+    )
+
+    def add(self, values: np.ndarray) -> None:
+        """Count `values` (finite, any shape)."""
+        self.zeros += int(np.sum(values == 0))
+        for sign in self.signs:
+            size = sign * values[sign * values > 0].astype(np.float64)
+            place = ((np.log10(size) - _DECADES[0]) * _PER_DECADE).astype(np.int64)
+            self.signs[sign] += np.bincount(np.clip(place, 0, _n_bins() - 1), minlength=_n_bins())
+
+    @property
+    def total(self) -> int:
+        """Pixels counted."""
+        return self.zeros + int(sum(counts.sum() for counts in self.signs.values()))
+
+    def softening(self, quantile: float) -> float:
+        """Return the quantile of abs(x) over the pixels that are not zero; 1 where all are."""
+        both = np.cumsum(self.signs[-1] + self.signs[1])
+        if both[-1] == 0:
+            return 1.0
+        return float(_centres()[np.searchsorted(both, quantile * both[-1])])
+
+    def scale(self, spec: ImageSpec, quantile: float) -> ChannelScale:
+        """Return softening, and mean and scatter of the stretched pixels."""
+        softening = 1.0 if spec.stretch == "linear" else self.softening(quantile)
+        size = stretched(np, _centres(), spec, softening)
+        total = max(self.total, 1)
+        mean = float((self.signs[1] - self.signs[-1]) @ size / total)
+        square = float((self.signs[1] + self.signs[-1]) @ size**2 / total)
+        scatter = float(np.sqrt(max(square - mean**2, 0.0)))
+        return ChannelScale(softening=softening, mean=mean, std=scatter if scatter > 1e-6 else 1.0)
+
+
+def fit_scales(
+    reader: MapReader,
+    rows: np.ndarray,
+    cases: Sequence[Case],
+    settings: PreprocessingSettings,
+    progress: Progress,
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Fit the float path's scales of every case and channel, over pixels with gas.
+
+    Parameters
+    ----------
+    reader
+        Of the maps.
+    rows
+        Training rows in an order that does not depend on the sample's; the first `FIT_GALAXIES` are used.
+    cases, settings
+        What is fitted: the filter changes a channel's distribution, so each case has its own.
+    progress
+        Told how far this is.
+
+    Returns
+    -------
+    dict
+        case -> channel -> {softening, mean, std}; softening in the unit of the map.
+    """
+    specs = [ImageSpec.build(case, settings, reader.attributes) for case in cases]
+    counts = {spec.case: {name: PixelCounts() for name in spec.channels} for spec in specs}
+    chosen = rows[:FIT_GALAXIES]
+    with progress.task("scaling", len(chosen), "galaxies") as task:
+        for part in in_batches(chosen, _BATCH):
+            maps = reader.maps(part)
+            for spec in specs:
+                gas = _has_gas(maps, spec)
+                for name, layer in zip(spec.channels, physical_channels(np, maps, spec), strict=True):
+                    counts[spec.case][name].add(layer[gas & np.isfinite(layer)])
+            task.advance(len(part))
+    scales: dict[str, dict[str, dict[str, float]]] = {}
+    for spec in specs:
+        quantile = _QUANTILE[spec.filter.kind]
+        for name, count in counts[spec.case].items():
+            if count.total == 0:
+                raise InputError(
+                    f"case '{spec.case}': field '{name}' has no pixel with gas in {len(chosen)} training maps"
+                )
+            scales.setdefault(spec.case, {})[name] = count.scale(spec, quantile).model_dump()
+    return scales
+
+
+def fit_maxima(reader: MapReader, rows: np.ndarray, spec: ImageSpec, progress: Progress) -> dict[str, float]:
+    """Return the largest pixel of each field of the 8-bit picture over `rows`, in the map's unit (SEED 8)."""
+    largest = np.full(len(spec.composite), -np.inf)
+    places = [spec.fields.index(name) for name in spec.composite]
+    with progress.task("maxima", len(rows), "galaxies") as task:
+        for part in in_batches(rows, _BATCH):
+            maps = reader.maps(part)[:, places]
+            finite = np.where(np.isfinite(maps), maps, -np.inf)
+            largest = np.maximum(largest, finite.max(axis=(0, 2, 3)))
+            task.advance(len(part))
+    maxima = dict(zip(spec.composite, largest.tolist(), strict=True))
+    for name, value in maxima.items():
+        if not (np.isfinite(value) and value > 0):
+            raise InputError(
+                f"preprocessing.normalisation: the largest pixel of '{name}' over {len(rows)} galaxies is "
+                f"{value:g}, not positive; use normalisation: fixed with fixed_maxima, or pixel_type: float32"
+            )
+    return maxima
+
+
+def fixed_maxima(spec: ImageSpec, settings: PreprocessingSettings) -> dict[str, float]:
+    """Return the maxima that the settings give, checked against the fields of the picture."""
+    given = settings.fixed_maxima
+    for name in given:
+        if name not in spec.fields:
+            raise InputError(
+                f"preprocessing.fixed_maxima: no field '{name}' in the maps{nearest(name, spec.fields)}"
+            )
+    for name in spec.composite:
+        if not (given.get(name, 0.0) > 0 and np.isfinite(given[name])):
+            raise InputError(
+                f"preprocessing.fixed_maxima: expected a positive number for '{name}' "
+                f"[{spec.units[spec.fields.index(name)]}]"
+            )
+    return {name: given[name] for name in spec.composite}
+
+
+def _has_gas(maps: np.ndarray, spec: ImageSpec) -> Any:
+    if spec.source == "images" or MASS not in spec.fields:
+        return True
+    return maps[:, spec.fields.index(MASS)] > 0
+
+
+def _n_bins() -> int:
+    return int((_DECADES[1] - _DECADES[0]) * _PER_DECADE)
+
+
+def _centres() -> np.ndarray:
+    exponents: np.ndarray = _DECADES[0] + (np.arange(_n_bins()) + 0.5) / _PER_DECADE
+    return 10.0**exponents

@@ -1,0 +1,150 @@
+"""The step from maps and sample to prepared galaxies."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from map_samples import physical_maps, sample_table, write_sample
+from PIL import Image
+
+from components.config import Settings
+from components.errors import InputError
+from components.imagesets.reader import MapReader
+from components.imagesets.spec import load_spec
+from components.imagesets.transform import images
+from components.preprocessing import prepare
+from components.progress import SILENT
+
+COUNT = 40
+CASES = [{"name": "composite"}, {"name": "blur", "filter": {"kind": "gaussian", "sigma": 2}}]
+
+
+def settings_of(**preprocessing: Any) -> Settings:
+    return Settings.model_validate({"preprocessing": preprocessing, "cases": CASES})
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Path:
+    return write_sample(tmp_path / "drawn", sample_table(COUNT), physical_maps(2 * COUNT, 24))
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    (tmp_path / "prepared").mkdir()
+    return tmp_path / "prepared"
+
+
+def test_galaxies_carry_label_split_and_place_of_their_map(drawn: Path, output: Path) -> None:
+    figures = prepare.run(output, drawn, drawn, settings_of(), SILENT)
+    galaxies = pd.read_parquet(output / "galaxies.parquet")
+    sample = pd.read_parquet(drawn / "sample.parquet")
+    assert galaxies[list(sample)].equals(sample)
+    assert galaxies["galaxy"].iloc[0] == "Snap99ID0"
+    assert galaxies["gas_cells_used"].eq(990).all()
+    assert galaxies["log10_ssfr"].ge(-13).all()
+    assert figures["zero_sfr"] == 8
+    assert sum(figures["split"].values()) == figures["galaxies"] == 2 * COUNT
+    assert json.loads((output / "preparation.json").read_text()) == figures
+
+
+def test_the_fitted_specs_give_finite_images_of_order_one(drawn: Path, output: Path) -> None:
+    settings = settings_of()
+    prepare.run(output, drawn, drawn, settings, SILENT)
+    galaxies = pd.read_parquet(output / "galaxies.parquet")
+    with MapReader(drawn, galaxies) as reader:
+        for case in settings.cases:
+            spec = load_spec(case, settings.preprocessing, reader.attributes, output)
+            pixels = images(np, reader.maps(np.arange(20)), spec)
+            assert np.isfinite(pixels).all()
+            assert 0.3 < pixels.std() < 3
+
+
+def test_scaling_does_not_look_at_other_sets(drawn: Path, output: Path, tmp_path: Path) -> None:
+    settings = settings_of()
+    prepare.run(output, drawn, drawn, settings, SILENT)
+    galaxies = pd.read_parquet(output / "galaxies.parquet")
+    maps = physical_maps(2 * COUNT, 24)
+    maps[galaxies["split"] != "train"] *= 1e3
+    changed = write_sample(tmp_path / "changed", sample_table(COUNT), maps)
+    again = tmp_path / "again"
+    again.mkdir()
+    prepare.run(again, changed, changed, settings, SILENT)
+    assert (again / "scaling.json").read_bytes() == (output / "scaling.json").read_bytes()
+
+
+def test_twice_the_same_call_gives_the_same_files(drawn: Path, output: Path) -> None:
+    settings = settings_of(export_png=True)
+    prepare.run(output, drawn, drawn, settings, SILENT)
+    first = {path: path.read_bytes() for path in output.rglob("*") if path.is_file()}
+    (output / "png" / "Snap99ID3.png").unlink()
+    prepare.run(output, drawn, drawn, settings, SILENT)
+    assert {path: path.read_bytes() for path in output.rglob("*") if path.is_file()} == first
+
+
+def test_pictures_are_the_numbers_that_a_network_sees(drawn: Path, output: Path) -> None:
+    settings = settings_of(pixel_type="uint8", stretch="lupton", export_png=True)
+    figures = prepare.run(output, drawn, drawn, settings, SILENT)
+    galaxies = pd.read_parquet(output / "galaxies.parquet")
+    with MapReader(drawn, galaxies) as reader:
+        spec = load_spec(settings.cases[0], settings.preprocessing, reader.attributes, output)
+        pixels = images(np, reader.maps([5]), spec)[0]
+    with Image.open(output / "png" / f"{galaxies['galaxy'][5]}.png") as picture:
+        np.testing.assert_array_equal(np.asarray(picture), pixels)
+    assert figures["pictures"] == len(list((output / "png").iterdir())) == 2 * COUNT
+    assert figures["pixels_in_all"] == 2 * COUNT * 24 * 24 * 3
+
+
+def test_clipped_pixels_are_counted(drawn: Path, output: Path) -> None:
+    small = {"entropy": 1.0, "mass": 1e3, "temperature": 1e3}
+    settings = settings_of(pixel_type="uint8", stretch="lupton", normalisation="fixed", fixed_maxima=small)
+    figures = prepare.run(output, drawn, drawn, settings, SILENT)
+    assert 0 < figures["pixels_clipped_high"] < figures["pixels_in_all"]
+    assert figures["pixels_clipped_low"] == 0
+    assert not (output / "png").exists()
+
+
+def test_maxima_of_the_first_snapshot_are_the_thesis(drawn: Path, output: Path) -> None:
+    settings = settings_of(pixel_type="uint8", stretch="lupton", normalisation="first_snapshot")
+    prepare.run(output, drawn, drawn, settings, SILENT)
+    maxima = json.loads((output / "scaling.json").read_text())["maxima"]
+    assert maxima["mass"] == pytest.approx(physical_maps(2 * COUNT, 24)[:COUNT, 1].max())
+
+
+def test_dropped_galaxies_are_counted_and_leave_the_table(drawn: Path, output: Path) -> None:
+    figures = prepare.run(output, drawn, drawn, settings_of(label={"zero_sfr": "drop"}), SILENT)
+    assert figures["dropped_zero_sfr"] == figures["zero_sfr"] == 8
+    assert not pd.read_parquet(output / "galaxies.parquet")["zero_sfr"].any()
+
+
+def test_galaxies_that_were_set_aside_are_left_out_and_counted(drawn: Path, output: Path) -> None:
+    places = pd.read_csv(drawn / "projection.csv")
+    places.drop(index=[3, 60]).to_csv(drawn / "projection.csv", index=False)
+    figures = prepare.run(output, drawn, drawn, settings_of(), SILENT)
+    assert (figures["galaxies"], figures["without_map"]) == (2 * COUNT - 2, 2)
+    with MapReader(drawn, pd.read_parquet(output / "galaxies.parquet")) as reader:
+        np.testing.assert_array_equal(reader.maps([3]), physical_maps(2 * COUNT, 24)[[4]])
+
+
+@pytest.mark.parametrize("missing", ["sample.parquet", "projection.csv"])
+def test_an_absent_table_is_one_clear_line(drawn: Path, output: Path, missing: str) -> None:
+    (drawn / missing).unlink()
+    with pytest.raises(InputError, match=f"{missing}: no such file"):
+        prepare.run(output, drawn, drawn, settings_of(), SILENT)
+
+
+def test_a_sample_that_is_all_quenched_and_dropped_says_what_to_do(tmp_path: Path, output: Path) -> None:
+    sample = sample_table(10)
+    sample[["ssfr_stellar_per_yr", "sfr_msun_per_yr"]] = 0.0
+    drawn = write_sample(tmp_path / "quenched", sample, physical_maps(20, 24))
+    with pytest.raises(InputError, match="all 20 galaxies have SFR = 0"):
+        prepare.run(output, drawn, drawn, settings_of(label={"zero_sfr": "drop"}), SILENT)
+
+
+def test_a_normalisation_for_pictures_is_refused_for_floats(drawn: Path, output: Path) -> None:
+    with pytest.raises(InputError, match="is for pixel_type: uint8"):
+        prepare.run(output, drawn, drawn, settings_of(normalisation="first_snapshot"), SILENT)

@@ -1,0 +1,129 @@
+"""Scales and maxima, against what numpy finds with all pixels in memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from map_samples import FIELDS, physical_maps, sample_table, write_sample
+
+from components.config import Case, Filter, PreprocessingSettings
+from components.errors import InputError
+from components.imagesets.reader import MapReader
+from components.imagesets.spec import ImageSpec
+from components.imagesets.transform import images, physical_channels
+from components.preprocessing.prepare import picture_spec
+from components.preprocessing.scaling import PixelCounts, fit_maxima, fit_scales, fixed_maxima
+from components.progress import SILENT
+
+CASES = tuple(
+    Case(name=kind, filter=Filter.model_validate({"kind": kind, "sigma": 2.0}))
+    for kind in ("none", "gaussian", "structures")
+)
+
+
+def reader_of(folder: Path, maps: np.ndarray) -> MapReader:
+    sample = sample_table(len(maps), (99,))
+    write_sample(folder, sample, maps)
+    table = pd.read_csv(folder / "projection.csv").rename(columns={"file": "map_file", "row": "map_row"})
+    return MapReader(folder, table)
+
+
+def test_every_channel_of_every_case_is_standardised_over_its_gas(tmp_path: Path) -> None:
+    maps = physical_maps(20, 32)
+    settings = PreprocessingSettings()
+    with reader_of(tmp_path, maps) as reader:
+        scales = fit_scales(reader, np.arange(20), CASES, settings, SILENT)
+        for case in CASES:
+            spec = ImageSpec.build(case, settings, reader.attributes, {"cases": scales})
+            pixels = images(np, maps, spec)
+            gas = maps[:, 1] > 0
+            for channel, layer in enumerate(physical_channels(np, maps, spec)):
+                seen = pixels[..., channel][gas & np.isfinite(layer)]
+                assert seen.mean() == pytest.approx(0, abs=2e-3)
+                assert seen.std() == pytest.approx(1, abs=2e-3)
+
+
+def test_the_softening_is_the_faintest_tenth(tmp_path: Path) -> None:
+    maps = physical_maps(20, 32)
+    with reader_of(tmp_path, maps) as reader:
+        scales = fit_scales(reader, np.arange(20), CASES, PreprocessingSettings(), SILENT)
+    expected = np.quantile(maps[:, 1][maps[:, 1] > 0], 0.1)
+    assert scales["none"]["mass"]["softening"] == pytest.approx(expected, rel=0.02)
+
+
+def test_the_fit_does_not_depend_on_the_order_of_the_maps(tmp_path: Path) -> None:
+    with reader_of(tmp_path, physical_maps(20, 32)) as reader:
+        rows = np.arange(20)
+        forward = fit_scales(reader, rows, CASES, PreprocessingSettings(), SILENT)
+        backward = fit_scales(reader, rows[::-1], CASES, PreprocessingSettings(), SILENT)
+    assert forward == backward
+
+
+def test_counts_of_pixels_give_quantile_mean_and_scatter_of_signed_values(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(0.5, 1, 50_000)
+    values[:1000] = 0
+    counts = PixelCounts()
+    counts.add(values[:30_000])
+    counts.add(values[30_000:])
+    assert counts.total == 50_000
+    assert counts.softening(0.5) == pytest.approx(np.median(np.abs(values[1000:])), rel=0.02)
+    with reader_of(tmp_path, physical_maps(8, 16)) as reader:
+        spec = ImageSpec.build(CASES[0], PreprocessingSettings(), reader.attributes)
+    scale = counts.scale(spec, 0.5)
+    assert scale.mean == pytest.approx(np.arcsinh(values / scale.softening).mean(), abs=1e-3)
+    assert scale.std == pytest.approx(np.arcsinh(values / scale.softening).std(), abs=1e-3)
+
+
+def test_a_channel_of_one_value_does_not_divide_by_zero(tmp_path: Path) -> None:
+    maps = np.ones((8, 3, 16, 16), np.float32)
+    with reader_of(tmp_path, maps) as reader:
+        scales = fit_scales(reader, np.arange(8), CASES, PreprocessingSettings(), SILENT)
+    assert scales["none"]["mass"]["std"] == 1.0
+
+
+def test_a_field_without_any_gas_is_refused(tmp_path: Path) -> None:
+    maps = physical_maps(8, 16)
+    maps[:, 2] = np.nan
+    with (
+        reader_of(tmp_path, maps) as reader,
+        pytest.raises(InputError, match="'temperature' has no pixel with gas"),
+    ):
+        fit_scales(reader, np.arange(8), CASES, PreprocessingSettings(), SILENT)
+
+
+def test_maxima_are_the_largest_pixels_of_the_galaxies_asked_for(tmp_path: Path) -> None:
+    maps = physical_maps(20, 16)
+    rows = np.array([3, 17, 4])
+    with reader_of(tmp_path, maps) as reader:
+        spec = picture_spec(PreprocessingSettings(), reader.attributes)
+        maxima = fit_maxima(reader, rows, spec, SILENT)
+    expected = np.nanmax(maps[rows], axis=(0, 2, 3))
+    assert [maxima[name] for name in FIELDS] == pytest.approx(expected.tolist())
+
+
+def test_maxima_that_are_not_positive_are_refused(tmp_path: Path) -> None:
+    maps = physical_maps(8, 16)
+    maps[:, 0] = -np.abs(maps[:, 0])
+    with reader_of(tmp_path, maps) as reader, pytest.raises(InputError, match=r"'entropy'.*not positive"):
+        fit_maxima(reader, np.arange(8), picture_spec(PreprocessingSettings(), reader.attributes), SILENT)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"entrpy": 1.0}, "did you mean 'entropy'"),
+        ({"entropy": 1.0, "mass": 1.0}, r"a positive number for 'temperature' \[K\]"),
+        ({"entropy": 1.0, "mass": -1.0, "temperature": 1.0}, "a positive number for 'mass'"),
+    ],
+)
+def test_fixed_maxima_that_do_not_fit_the_fields_are_refused(
+    tmp_path: Path, given: dict[str, float], message: str
+) -> None:
+    settings = PreprocessingSettings(normalisation="fixed", fixed_maxima=given)
+    with reader_of(tmp_path, physical_maps(8, 16)) as reader:
+        spec = picture_spec(settings, reader.attributes)
+    with pytest.raises(InputError, match=message):
+        fixed_maxima(spec, settings)
