@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import json
 import os
 import time
@@ -78,10 +79,17 @@ def read_json(path: Path) -> Any:
 def code_digest(step: str) -> str:
     """Return a digest of the code that a step runs: its own folder and the ground, not other steps'."""
     others = {path.parent for path in _CODE_ROOT.glob("*/component.py")} - {_CODE_ROOT / step}
-    sources = [path for path in _CODE_ROOT.rglob("*.py") if path.parent not in others]
+    sources = [
+        path
+        for path in _CODE_ROOT.rglob("*")
+        if path.suffix in (".py", ".html") and not others.intersection(path.parents)
+    ]
     total = hashlib.sha256()
     for source in sorted(sources):
         total.update(str(source.relative_to(_CODE_ROOT)).encode() + source.read_bytes())
+    kernel = importlib.util.find_spec(f"components.{step}._kernel") if (_CODE_ROOT / step).is_dir() else None
+    if kernel and kernel.origin:
+        total.update(Path(kernel.origin).read_bytes())
     return total.hexdigest()
 
 
