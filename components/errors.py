@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MOST_LISTED = 20
+
 
 class InputError(Exception):
     """Bad input. The message is one line: which file, which field, what was expected, the way out.
@@ -36,4 +38,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1)
-    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(names)})"
+    if close:
+        return f" (did you mean '{close[0]}'?)"
+    if len(names) > _MOST_LISTED:
+        return f" (known: {', '.join(names[:_MOST_LISTED])} and {len(names) - _MOST_LISTED} more)"
+    return f" (known: {', '.join(names)})"

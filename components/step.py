@@ -97,7 +97,8 @@ def parse_settings_json(text: str) -> Settings:
 
 
 def _section(settings: Settings, name: str) -> Any:
+    """Return the settings of a section, less those that say only how fast the work is done."""
     value: Any = settings.model_dump(mode="json")
     for part in name.split("."):
         value = value[part]
-    return value
+    return {key: of for key, of in value.items() if key != "workers"} if isinstance(value, dict) else value

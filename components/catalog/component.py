@@ -16,14 +16,22 @@ def catalog(workdir: str, data: str, settings: str, sample: Output[Dataset]) -> 
         settings: all settings, as JSON.
         sample: sample.parquet and funnel.csv.
     """
-    from components.catalog.select import run
+    from pathlib import Path
+    from typing import Any
+
     from components.simulation import open_source
     from components.step import open_step
 
     with open_step("catalog", workdir, settings) as step:
         source = open_source(data, step.settings.simulation)
+
+        def work(output: Path) -> dict[str, Any]:
+            from components.catalog.select import run
+
+            return run(output, source, step.settings, step.progress)
+
         sample.uri = step.do(
-            lambda output: run(output, source, step.settings, step.progress),
+            work,
             inputs={"data": source.fingerprint()},
             sections=("simulation", "catalog"),
         )

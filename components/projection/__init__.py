@@ -1,0 +1,1 @@
+"""Step 2: from gas cells to face-on maps."""

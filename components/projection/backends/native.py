@@ -1,0 +1,27 @@
+"""Maps from the C kernel: float32 in, double sums, no copy of arrays that already fit it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from components.projection import _kernel
+from components.projection.backends import Counts
+from components.projection.frame import Frame
+
+
+def project(
+    positions_kpc: NDArray[np.float32], weights: NDArray[np.float32], frame: Frame, threads: int = 1
+) -> tuple[NDArray[np.float64], Counts]:
+    """Sum weights into maps: see `Backend`."""
+    maps = np.empty((len(weights), frame.pixels, frame.pixels))
+    counts = _kernel.project(
+        np.ascontiguousarray(positions_kpc, np.float32),
+        np.ascontiguousarray(weights, np.float32),
+        frame.bounds,
+        frame.pixels,
+        frame.bins,
+        threads,
+        maps,
+    )
+    return maps, Counts(*counts)

@@ -1,0 +1,250 @@
+"""Step 2, project: draw the maps of every galaxy of a sample, several at a time."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections import Counter, deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from components.config import Settings
+from components.errors import InputError
+from components.processes import die_with_parent
+from components.progress import Progress, Task
+from components.projection.draw import GalaxyMaps, UnusableGalaxyError, centres, draw_galaxy, drawn_units
+from components.projection.shards import GALAXIES_A_SHARD, Record, read_records, shard_name, write_shard
+from components.simulation import Source
+from components.storage.artifact import atomic_file
+
+_SAMPLE = "sample.parquet"
+_WAITING = 2
+"""Galaxies a worker has in hand or drawn: reading goes on while an earlier galaxy is written."""
+
+
+class _Shard(NamedTuple):
+    name: str
+    snapshot: int
+    galaxies: pd.DataFrame
+
+
+class _Galaxy(NamedTuple):
+    snapshot: int
+    subhalo_id: int
+    halo_id: int
+    centre_ckpc_h: NDArray[np.floating[Any]]
+
+
+def run(
+    output: Path, source: Source, sample_dir: Path, settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    """Draw every galaxy of the sample; the result is the same for any number of workers.
+
+    Parameters
+    ----------
+    output
+        Gets maps-SSS-KKK.h5, projection.csv and set_aside.csv. Files of maps that an earlier, killed call
+        left there are kept.
+    source
+        Where the cells are; each worker process has a copy of it.
+    sample_dir
+        With sample.parquet.
+    settings
+        Of the run; `projection` and `catalog.little_h` are used.
+    progress
+        Told of every galaxy, and of what the axes were taken from.
+
+    Returns
+    -------
+    dict
+        Numbers of galaxies, drawn and set aside; by axis; and of gas cells.
+
+    Raises
+    ------
+    InputError
+        The sample or the source cannot be read, or too large a share of the galaxies is unusable.
+    """
+    drawn_units(settings)  # an unknown field is refused before the first galaxy is read
+    sample = _read_sample(sample_dir / _SAMPLE)
+    shards = list(_shards(sample))
+    finished = _finished(output, shards, progress)
+    todo = [shard for shard in shards if shard.name not in finished]
+    done = sum(map(len, finished.values()))
+    with progress.task("projection", len(sample), "galaxies", done) as task:
+        watch = _Watch(task, len(sample), settings.projection.max_set_aside, finished.values())
+        with closing(_drawn(source, settings, _galaxies(source, todo))) as drawn:
+            for shard in todo:
+                mine = watch.over(islice(drawn, len(shard.galaxies)))
+                header = source.header(shard.snapshot)
+                finished[shard.name] = write_shard(output / shard.name, header, settings, mine)
+    return _conclude(output, {shard.name: finished[shard.name] for shard in shards}, settings, progress)
+
+
+def _finished(output: Path, shards: Iterable[_Shard], progress: Progress) -> dict[str, list[Record]]:
+    """Return the records of the files that an earlier call finished; one that cannot be read is redrawn."""
+    records = {}
+    for path in (output / shard.name for shard in shards):
+        if path.exists():
+            try:
+                records[path.name] = read_records(path)
+            except (OSError, KeyError, ValueError):
+                progress.warn(f"{path}: damaged; its galaxies are drawn again")
+    return records
+
+
+def _read_sample(path: Path) -> pd.DataFrame:
+    columns = ["snapshot", "subhalo_id", "halo_id"]
+    try:
+        sample = pd.read_parquet(path)
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file; select the sample first") from None
+    except (OSError, ValueError) as error:  # pyarrow's own errors are among these
+        raise InputError(f"{path}: not a parquet file: {' '.join(str(error).split())}") from None
+    for column in columns:
+        if column not in sample:
+            raise InputError(f"{path}: no column '{column}'; expected {', '.join(columns)}")
+    if sample.empty:
+        raise InputError(f"{path}: no galaxy in the sample")
+    return sample
+
+
+def _shards(sample: pd.DataFrame) -> Iterator[_Shard]:
+    for snapshot in sample["snapshot"].unique().tolist():
+        galaxies = sample[sample["snapshot"] == snapshot]
+        for first in range(0, len(galaxies), GALAXIES_A_SHARD):
+            name = shard_name(snapshot, first // GALAXIES_A_SHARD)
+            yield _Shard(name, snapshot, galaxies.iloc[first : first + GALAXIES_A_SHARD])
+
+
+def _galaxies(source: Source, shards: Iterable[_Shard]) -> Iterator[_Galaxy]:
+    for shard in shards:
+        subhalos = shard.galaxies["subhalo_id"].to_numpy()
+        halos = shard.galaxies["halo_id"].to_numpy()
+        for subhalo, halo, centre in zip(
+            subhalos, halos, centres(source, shard.snapshot, subhalos), strict=True
+        ):
+            yield _Galaxy(shard.snapshot, int(subhalo), int(halo), centre)
+
+
+class _Watch:
+    """Counts galaxies as they go by, and ends the run when too many of them are unusable."""
+
+    def __init__(self, task: Task, total: int, share: float, earlier: Iterable[list[Record]]) -> None:
+        self._task, self._total, self._share = task, total, share
+        self._reasons = [record.reason for records in earlier for record in records if record.reason]
+
+    def over(
+        self, drawn: Iterable[tuple[_Galaxy, GalaxyMaps | str]]
+    ) -> Iterator[tuple[int, GalaxyMaps | str]]:
+        for galaxy, result in drawn:
+            if isinstance(result, str):
+                self._reasons.append(result)
+                if len(self._reasons) > self._share * self._total:
+                    name = f"Snap{galaxy.snapshot}ID{galaxy.subhalo_id}"
+                    raise InputError(
+                        f"{len(self._reasons)} of {self._total} galaxies cannot be drawn, more than "
+                        f"projection.max_set_aside = {self._share:g}; the last, {name}: {result}"
+                    )
+            yield galaxy.subhalo_id, result
+            self._task.advance(1, set_aside=len(self._reasons))
+
+
+def _drawn(
+    source: Source, settings: Settings, galaxies: Iterable[_Galaxy]
+) -> Generator[tuple[_Galaxy, GalaxyMaps | str], None, None]:
+    """Draw galaxies in worker processes; give them, or why they are unusable, in their order."""
+    workers = settings.projection.workers
+    if workers == 1:
+        for galaxy in galaxies:
+            yield galaxy, _draw_or_say_why(source, settings, galaxy)
+        return
+    # not forked from here: a copy of a process with threads may wait for a lock for ever
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["__main__", __name__, type(source).__module__, "astropy.cosmology"])
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (source, settings))
+    waiting: deque[tuple[_Galaxy, Future[GalaxyMaps | str]]] = deque()
+    try:
+        for galaxy in galaxies:
+            waiting.append((galaxy, pool.submit(_work, galaxy)))
+            if len(waiting) >= _WAITING * workers:
+                first, future = waiting.popleft()
+                yield first, future.result()
+        while waiting:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    except BrokenProcessPool:
+        raise InputError(
+            f"projection: one of {workers} processes that draw was killed (out of memory?); "
+            "lower projection.workers and run again: finished files of maps are kept"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+_OF_THIS_WORKER: list[tuple[Source, Settings]] = []
+
+
+def _start_worker(source: Source, settings: Settings) -> None:
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers
+    _OF_THIS_WORKER.append((source, settings))
+
+
+def _work(galaxy: _Galaxy) -> GalaxyMaps | str:
+    return _draw_or_say_why(*_OF_THIS_WORKER[0], galaxy)
+
+
+def _draw_or_say_why(source: Source, settings: Settings, galaxy: _Galaxy) -> GalaxyMaps | str:
+    try:
+        return draw_galaxy(
+            source, galaxy.snapshot, galaxy.subhalo_id, galaxy.halo_id, settings, galaxy.centre_ckpc_h
+        )
+    except UnusableGalaxyError as error:
+        return str(error)
+
+
+def _conclude(
+    output: Path, finished: dict[str, list[Record]], settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    """Write the tables, say what the axes were taken from, and return the figures."""
+    table = pd.DataFrame(
+        [{"file": name, **asdict(record)} for name, records in finished.items() for record in records]
+    )
+    drawn = table[table["reason"] == ""].copy()
+    drawn["row"] = drawn.groupby("file").cumcount()
+    aside = table[table["reason"] != ""]
+    counts = ["gas_cells", "used_cells", "outside_cells", "bad_cells"]
+    for name, rows, columns in (
+        ("projection.csv", drawn, ["snapshot", "subhalo_id", "file", "row", "axis", *counts]),
+        ("set_aside.csv", aside, ["snapshot", "subhalo_id", "reason"]),
+    ):
+        with atomic_file(output / name) as part:
+            rows.to_csv(part, columns=columns, index=False)
+    axes = Counter(drawn["axis"])
+    progress.say(f"rotation axis of {axes['young_stars']} of {len(drawn)} galaxies: of their young stars")
+    if axes["gas"]:
+        progress.warn(
+            f"rotation axis of {axes['gas']} galaxies: of their gas, for they have fewer than "
+            f"{settings.projection.min_young_stars} young stars"
+        )
+    if axes["none"]:
+        progress.warn(f"rotation axis of {axes['none']} galaxies: none, they are seen along the box's z axis")
+    if len(aside):
+        progress.warn(f"{len(aside)} galaxies cannot be drawn and are set aside: {output.name}/set_aside.csv")
+    return {
+        "galaxies": len(table),
+        "drawn": len(drawn),
+        "set_aside": len(aside),
+        "axis": dict(axes),
+        **{name: int(drawn[name].sum()) for name in counts},
+    }

@@ -1,0 +1,108 @@
+"""Files of maps: up to 256 galaxies of one snapshot in each, written whole or not at all."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import h5py
+
+from components.config import Settings
+from components.projection.draw import GalaxyMaps, drawn_fields, drawn_units
+from components.simulation import Header
+from components.storage.artifact import atomic_file
+
+GALAXIES_A_SHARD = 256
+
+
+@dataclass(frozen=True)
+class Record:
+    """What became of one galaxy: a row of projection.csv, or, with a `reason`, of set_aside.csv."""
+
+    snapshot: int
+    subhalo_id: int
+    axis: str = ""
+    gas_cells: int = 0
+    used_cells: int = 0
+    outside_cells: int = 0
+    bad_cells: int = 0
+    reason: str = ""
+
+
+def shard_name(snapshot: int, number: int) -> str:
+    """Return the name of a snapshot's file of maps."""
+    return f"maps-{snapshot:03d}-{number:03d}.h5"
+
+
+def write_shard(
+    path: Path, header: Header, settings: Settings, galaxies: Iterable[tuple[int, GalaxyMaps | str]]
+) -> list[Record]:
+    """Write the maps of some galaxies of a snapshot, one galaxy in memory at a time.
+
+    Beside `maps` (galaxy, field, y, x) stand the records of all the galaxies, those set aside too, so
+    that a run that was killed need not draw what is in a finished file.
+
+    Parameters
+    ----------
+    path
+        Appears when all is written.
+    header
+        Of the snapshot.
+    settings
+        Of the run.
+    galaxies
+        Subhalo number and its maps, or the reason why there are none.
+    """
+    projection = settings.projection
+    fields, side = drawn_fields(projection), projection.pixels
+    records: list[Record] = []
+    with atomic_file(path) as part, h5py.File(part, "w") as file:
+        maps = file.create_dataset(
+            "maps",
+            shape=(0, len(fields), side, side),
+            maxshape=(GALAXIES_A_SHARD, len(fields), side, side),
+            dtype="f4",
+            chunks=(1, len(fields), side, side),
+            shuffle=True,
+            compression="gzip",
+            compression_opts=1,
+        )
+        for subhalo_id, drawn in galaxies:
+            if isinstance(drawn, str):
+                records.append(Record(header.snapshot, subhalo_id, reason=drawn))
+                continue
+            maps.resize(len(maps) + 1, axis=0)
+            maps[-1] = drawn.maps
+            records.append(Record(header.snapshot, subhalo_id, drawn.axis, drawn.gas_cells, *drawn.counts))
+        kept = [record for record in records if not record.reason]
+        file.create_dataset("snapshot", data=[record.snapshot for record in kept], dtype="i8")
+        file.create_dataset("subhalo_id", data=[record.subhalo_id for record in kept], dtype="i8")
+        file["records"] = json.dumps([asdict(record) for record in records])
+        file.attrs.update(
+            fields=json.dumps(fields),
+            units=json.dumps(drawn_units(settings)),
+            weighting=projection.weighting,
+            transform=projection.transform,
+            binning=projection.binning,
+            width=projection.width,
+            width_unit=projection.width_unit,
+            depth="unlimited" if projection.depth is None else projection.depth,
+            entropy_density=projection.entropy_density,
+            star_forming_gas=projection.star_forming_gas,
+            gas_of=projection.gas_of,
+            h=header.h,
+            redshift=header.redshift,
+            pixels=side,
+            method="histogram",
+            version=importlib.metadata.version("ssfr"),
+        )
+    return records
+
+
+def read_records(path: Path) -> list[Record]:
+    """Return what became of the galaxies of a finished file, in the order of the sample."""
+    with h5py.File(path, "r") as file:
+        return [Record(**record) for record in json.loads(file["records"][()])]

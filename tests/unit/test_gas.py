@@ -1,0 +1,128 @@
+"""Temperature, entropy and mass of gas cells, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from components.config import ProjectionSettings, Settings
+from components.errors import InputError
+from components.projection import gas as gas_module
+from components.projection.gas import Gas, entropy, field_named, gas_field, mass, particle_fields, temperature
+from components.simulation import Header
+
+TODAY = Header(
+    99, h=0.7, redshift=0.0, scale_factor=1.0, omega_matter=0.3, omega_lambda=0.7, box_ckpc_h=35000.0
+)
+EARLIER = Header(
+    50, h=0.7, redshift=1.0, scale_factor=0.5, omega_matter=0.3, omega_lambda=0.7, box_ckpc_h=35000.0
+)
+
+IONISED = 1 + 2 * (0.24 / 4) / 0.76
+"""Electrons a hydrogen atom, with all hydrogen and helium ionised: 1.15789."""
+
+
+def cells(**changes):
+    fields = {
+        "Masses": [1e-5],
+        "InternalEnergy": [1000.0],
+        "ElectronAbundance": [IONISED],
+        "Density": [1e-5],
+        "StarFormationRate": [0.0],
+    }
+    return {name: np.array(value, np.float32) for name, value in (fields | changes).items()}
+
+
+def test_ionised_gas_has_the_temperature_of_its_internal_energy():
+    """mu = 4/(1 + 2.28 + 3.52) = 0.588235; T = 2/3 x 1e13 x 0.588235 x 1.672622e-24 / 1.380649e-16 (cgs)."""
+    assert temperature(cells(), Gas(TODAY)) == pytest.approx(47_510.0, rel=1e-4)
+
+
+def test_neutral_gas_is_hotter_for_the_same_energy():
+    """mu = 4/(1 + 2.28) = 1.219512: T = 2/3 x 1e13 x 1.219512 x 1.672622e-24 / 1.380649e-16."""
+    assert temperature(cells(ElectronAbundance=[0.0]), Gas(TODAY)) == pytest.approx(98_495.0, rel=1e-4)
+
+
+def test_temperature_does_not_depend_on_the_redshift():
+    assert temperature(cells(), Gas(EARLIER)) == temperature(cells(), Gas(TODAY))
+
+
+@pytest.mark.parametrize(
+    ("header", "factor"), [(TODAY, 1.0), (EARLIER, 0.25)], ids=["redshift 0", "redshift 1"]
+)
+def test_entropy_of_the_electrons(header, factor):
+    """rho = 1e-5 x 1e10 Msun x 0.7^2 / kpc^3 = 4.9e4 x 1.98841e33 g / 2.93800e64 cm^3 = 3.31623e-27 g/cm^3;
+
+    n_e = 1.157895 x 0.76 x rho / 1.672622e-24 g = 1.744708e-3 / cm^3, kB T = 8.617333e-8 x 47510 =
+    4.094093e-3 keV, K = 4.094093e-3 / 1.744708e-3^(2/3) = 0.28249 keV cm^2. At a = 0.5 the same comoving
+    density is eight times as dense, and K a quarter.
+    """
+    assert entropy(cells(), Gas(header)) == pytest.approx(0.28249 * factor, rel=2e-4)
+
+
+def test_entropy_of_the_gas_counts_protons_instead_of_electrons():
+    """n = rho / mp = 1.982654e-3 / cm^3."""
+    gas = Gas(TODAY, entropy_density="gas")
+    assert entropy(cells(), gas) == pytest.approx(0.25940, rel=2e-4)
+    assert entropy(cells(), gas) / entropy(cells(), Gas(TODAY)) == pytest.approx(
+        (IONISED * 0.76) ** (2 / 3), rel=1e-6
+    )
+
+
+def test_entropy_is_not_defined_without_electrons():
+    assert np.isnan(entropy(cells(ElectronAbundance=[0.0]), Gas(TODAY))).all()
+    assert np.isfinite(entropy(cells(ElectronAbundance=[0.0]), Gas(TODAY, entropy_density="gas"))).all()
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"), [("raw", 47_510.0), ("fixed_1e4K", 1e4), ("masked", np.nan)]
+)
+def test_star_forming_gas_has_the_temperature_of_the_setting(setting, expected):
+    gas = Gas(TODAY, star_forming_gas=setting)
+    kelvin = temperature(cells(StarFormationRate=[0.01]), gas)
+    assert kelvin == pytest.approx(expected, rel=1e-4, nan_ok=True)
+    assert temperature(cells(), gas) == pytest.approx(47_510.0, rel=1e-4)
+
+
+def test_entropy_of_star_forming_gas_follows_its_temperature():
+    gas = Gas(TODAY, star_forming_gas="fixed_1e4K")
+    ratio = entropy(cells(StarFormationRate=[0.01]), gas) / entropy(cells(), gas)
+    assert ratio == pytest.approx(1e4 / temperature(cells(), gas), rel=1e-12)
+
+
+def test_mass_is_physical_unless_h_is_ignored():
+    assert mass(cells(), Gas(TODAY)) == pytest.approx(1e5 / 0.7, rel=1e-6)
+    assert mass(cells(), Gas(TODAY, little_h="ignored")) == pytest.approx(1e-5, rel=1e-6)
+
+
+def test_only_the_particle_fields_that_are_needed_are_asked_for():
+    raw = ProjectionSettings(star_forming_gas="raw")
+    assert particle_fields(("mass",), raw) == ["Coordinates", "Masses"]
+    assert particle_fields(("mass", "temperature"), raw) == [
+        "Coordinates",
+        "ElectronAbundance",
+        "InternalEnergy",
+        "Masses",
+    ]
+    assert "StarFormationRate" in particle_fields(("entropy",), ProjectionSettings())
+
+
+def test_fields_say_their_units():
+    assert [field_named(name).unit for name in Settings().projection.fields] == ["keV cm^2", "Msun", "K"]
+
+
+def test_an_unknown_field_is_refused_with_the_nearest_right_one():
+    with pytest.raises(InputError, match=r"no field 'temprature' \(did you mean 'temperature'\?\)"):
+        field_named("temprature")
+
+
+def test_a_new_field_is_a_registered_function(monkeypatch):
+    monkeypatch.setattr(gas_module, "_FIELDS", dict(gas_module._FIELDS))
+
+    @gas_field(unit="Msun/yr", needs=("StarFormationRate",))
+    def star_formation(cells, gas):
+        return cells["StarFormationRate"]
+
+    assert field_named("star_formation").compute is star_formation
+    settings = ProjectionSettings(fields=("star_formation",), star_forming_gas="raw")
+    assert particle_fields(settings.fields, settings) == ["Coordinates", "Masses", "StarFormationRate"]

@@ -1,0 +1,564 @@
+"""From a sample to files of maps: physics of one galaxy, many galaxies, bad galaxies, killed runs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pandas as pd
+import pytest
+import tng_files
+
+from components.config import UniverseSettings, parse_settings
+from components.errors import InputError
+from components.progress import SILENT, Progress
+from components.projection import orientation, project
+from components.projection.draw import UnusableGalaxyError, draw_galaxy
+from components.simulation import open_source
+from components.simulation.tng import TngDirectory
+from components.simulation.universe import write_universe
+
+SNAPSHOTS = (99, 95)
+PIXELS = 16
+
+
+class Heard:
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.events = []
+
+    def emit(self, event):
+        self.events.append(event)
+
+    def lines(self, kind):
+        return [event["text"] for event in self.events if event["kind"] == kind]
+
+
+def settings_with(catalog=None, **projection):
+    return parse_settings(
+        {"projection": {"pixels": PIXELS, "workers": 1, **projection}, "catalog": catalog or {}}, "test"
+    )
+
+
+def open_universe(path):
+    return open_source(str(path), settings_with().simulation)
+
+
+def lengths(source, snapshot):
+    return source.subhalos(snapshot, ["SubhaloLenType"])["SubhaloLenType"]
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    path = tmp_path_factory.mktemp("universe")
+    recipe = UniverseSettings(
+        galaxies=4, snapshots=SNAPSHOTS, cells_min=800, cells_max=1000, chunks=1, workers=1
+    )
+    write_universe(path, recipe, SILENT)
+    return path
+
+
+@pytest.fixture
+def universe(written, tmp_path):
+    """A copy that a test may damage."""
+    return Path(shutil.copytree(written, tmp_path / "universe"))
+
+
+@pytest.fixture(scope="module")
+def galaxies(written):
+    """Well-resolved subhalos, as in a sample, and their star formation rate."""
+    source = open_universe(written)
+    tables = []
+    for snapshot in SNAPSHOTS:
+        columns = source.subhalos(snapshot, ["SubhaloGrNr", "SubhaloSFR"])
+        subhalo = np.flatnonzero(lengths(source, snapshot)[:, 0] >= 800)
+        tables.append(
+            pd.DataFrame({"snapshot": snapshot, "subhalo_id": subhalo}).assign(
+                halo_id=columns["SubhaloGrNr"][subhalo], sfr=columns["SubhaloSFR"][subhalo]
+            )
+        )
+    table = pd.concat(tables, ignore_index=True)
+    assert len(table) >= 8
+    return table
+
+
+@pytest.fixture
+def sample_dir(galaxies, tmp_path):
+    return write_sample(tmp_path / "sample", galaxies)
+
+
+def write_sample(folder, table):
+    folder.mkdir()
+    table.to_parquet(folder / "sample.parquet")
+    return folder
+
+
+def first(galaxies):
+    """The galaxy of the first snapshot that forms the most stars: snapshot, subhalo_id, halo_id."""
+    row = galaxies.loc[galaxies["sfr"][galaxies["snapshot"] == SNAPSHOTS[0]].idxmax()]
+    return tuple(int(row[name]) for name in ("snapshot", "subhalo_id", "halo_id"))
+
+
+def draw(path, galaxies, settings):
+    return draw_galaxy(open_universe(path), *first(galaxies), settings)
+
+
+def run(output, path, sample_dir, settings, source=None):
+    output.mkdir(exist_ok=True)
+    heard = Heard()
+    figures = project.run(output, source or open_universe(path), sample_dir, settings, Progress(heard))
+    return figures, heard
+
+
+def digests(folder):
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.iterdir())}
+
+
+def change(path, kind, subhalo, field, values, snapshot=99):
+    """Overwrite a field of a subhalo's particles."""
+    with h5py.File(tng_files.offset_file(path, snapshot)) as offsets:
+        begin = int(offsets["Subhalo/SnapByType"][subhalo, kind])
+    count = int(lengths(open_universe(path), snapshot)[subhalo, kind])
+    with tng_files.changed(tng_files.cell_file(path, 0, snapshot)) as file:
+        dataset = file[f"PartType{kind}/{field}"]
+        dataset[begin : begin + count] = values(dataset[begin : begin + count])
+
+
+def gas_in_the_map(path, galaxies, maps):
+    """Positions [kpc] in the axes of the map, and fields, of the first galaxy, from the files."""
+    source, (snapshot, subhalo, _) = open_universe(path), first(galaxies)
+    header = source.header(snapshot)
+    cells = source.gas(
+        snapshot,
+        "subhalo",
+        subhalo,
+        ["Coordinates", "Masses", "InternalEnergy", "ElectronAbundance", "StarFormationRate"],
+    )
+    offset = cells["Coordinates"] - source.subhalos(snapshot, ["SubhaloPos"])["SubhaloPos"][subhalo]
+    offset = (offset + header.box_ckpc_h / 2) % header.box_ckpc_h - header.box_ckpc_h / 2
+    x, y, z = maps.rotation @ offset.T / header.h / (1 + header.redshift)
+    mass = cells["Masses"].astype(float) * 1e10 / header.h
+    mu = 4 * 1.672622e-24 / (1 + 3 * 0.76 + 4 * 0.76 * cells["ElectronAbundance"].astype(float))
+    kelvin = 2 / 3 * cells["InternalEnergy"] * 1e10 / 1.380649e-16 * mu
+    return x, y, z, mass, kelvin, cells["StarFormationRate"] > 0
+
+
+def histogram(x, y, weights, width):
+    edge = [-width / 2, width / 2]
+    return np.histogram2d(y, x, PIXELS, [edge, edge], weights=weights)[0]
+
+
+def test_a_map_of_everything_holds_all_the_mass(written, galaxies):
+    maps = draw(written, galaxies, settings_with(width=60_000, depth=None))
+    *_, mass, _, _ = gas_in_the_map(written, galaxies, maps)
+    drawn = maps.maps[maps.fields.index("mass")].astype(float).sum()
+    assert drawn == pytest.approx(mass.sum(), rel=1e-5)
+    assert maps.counts == (maps.gas_cells, 0, 0)
+
+
+def test_maps_are_sums_of_mass_and_means_by_mass(written, galaxies):
+    maps = draw(written, galaxies, settings_with(star_forming_gas="raw", depth=30))
+    x, y, z, mass, kelvin, _ = gas_in_the_map(written, galaxies, maps)
+    inside = abs(z) < 15
+    x, y, mass, kelvin = x[inside], y[inside], mass[inside], kelvin[inside]
+    expected = histogram(x, y, mass, 90)
+    entropy, drawn, temperature = maps.maps
+    assert maps.fields == ("entropy", "mass", "temperature")
+    assert maps.units == ("keV cm^2", "Msun", "K")
+    assert maps.maps.dtype == np.float32
+    np.testing.assert_allclose(drawn, expected, rtol=1e-5)
+    assert drawn.sum() == pytest.approx(mass[(abs(x) < 45) & (abs(y) < 45)].sum(), rel=1e-5)
+    np.testing.assert_array_equal(np.isnan(temperature), expected == 0)
+    np.testing.assert_array_equal(np.isnan(entropy), expected == 0)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(temperature, histogram(x, y, mass * kelvin, 90) / expected, rtol=1e-5)
+    assert maps.counts.used == ((abs(x) < 45) & (abs(y) < 45)).sum()
+    assert maps.counts.used + maps.counts.outside == maps.gas_cells
+
+
+def test_the_thesis_maps_are_sums_of_logarithms_in_code_units(written, galaxies):
+    settings = settings_with(
+        catalog={"little_h": "ignored"},
+        weighting="sum",
+        transform="log10",
+        binning="thesis",
+        star_forming_gas="raw",
+        depth=None,
+        width=60,
+        width_unit="ckpc/h",
+    )
+    maps = draw(written, galaxies, settings)
+    x, y, _, mass, kelvin, _ = gas_in_the_map(written, galaxies, maps)
+    assert maps.units == ("log10 keV cm^2", "1e10 Msun/h", "log10 K")
+    h = open_universe(written).header(99).h
+    width = 60 / h
+    inside = (abs(x) < width / 2) & (abs(y) < width / 2)
+    assert maps.maps[1].sum() == pytest.approx(mass[inside].sum() * h / 1e10, rel=1e-5)
+    assert maps.maps[2].sum() == pytest.approx(np.log10(kelvin[inside]).sum(), rel=1e-5)
+    assert not np.isnan(maps.maps).any()
+    assert maps.frame.bins == pytest.approx(0.99 * PIXELS)
+
+
+def test_masked_star_forming_gas_keeps_its_mass_but_not_its_temperature(written, galaxies):
+    maps = draw(written, galaxies, settings_with(star_forming_gas="masked", depth=None))
+    x, y, _, mass, kelvin, forming = gas_in_the_map(written, galaxies, maps)
+    assert forming.any()
+    np.testing.assert_allclose(maps.maps[1], histogram(x, y, mass, 90), rtol=1e-5)
+    quiet = [values[~forming] for values in (x, y, mass, kelvin)]
+    weight = histogram(*quiet[:3], 90)
+    with np.errstate(invalid="ignore"):
+        expected = histogram(*quiet[:2], quiet[2] * quiet[3], 90) / weight
+    np.testing.assert_allclose(maps.maps[2], expected, rtol=1e-5)
+    assert maps.counts.bad == 0
+
+
+def test_star_forming_gas_is_at_1e4_kelvin_by_default(written, galaxies):
+    maps = draw(written, galaxies, settings_with(depth=None))
+    x, y, _, mass, kelvin, forming = gas_in_the_map(written, galaxies, maps)
+    kelvin[forming] = 1e4
+    with np.errstate(invalid="ignore"):
+        expected = histogram(x, y, mass * kelvin, 90) / histogram(x, y, mass, 90)
+    np.testing.assert_allclose(maps.maps[2], expected, rtol=1e-5)
+
+
+def test_cells_without_electrons_are_counted_and_left_out_of_the_entropy_alone(universe, galaxies):
+    before = draw(universe, galaxies, settings_with())
+
+    def no_electrons(values):
+        values[:7] = 0
+        return values
+
+    change(universe, 0, first(galaxies)[1], "ElectronAbundance", no_electrons)
+    after = draw(universe, galaxies, settings_with())
+    assert (before.counts.bad, after.counts.bad) == (0, 7)
+    np.testing.assert_array_equal(after.maps[1], before.maps[1])
+    assert np.isfinite(after.maps[0]).sum() <= np.isfinite(before.maps[0]).sum()
+
+
+def test_mass_is_drawn_even_if_it_is_not_asked_for(written, galaxies):
+    maps = draw(written, galaxies, settings_with(fields=["temperature"]))
+    assert maps.fields == ("temperature", "mass")
+    assert maps.maps.shape == (2, PIXELS, PIXELS)
+
+
+def test_a_comoving_frame_shrinks_with_redshift_and_a_physical_one_does_not(written, galaxies):
+    earlier = galaxies[galaxies["snapshot"] == 95]
+    source = open_universe(written)
+    header = source.header(95)
+    galaxy = tuple(int(earlier.iloc[0][name]) for name in ("snapshot", "subhalo_id", "halo_id"))
+    comoving = draw_galaxy(source, *galaxy, settings_with(width=60, depth=30, width_unit="ckpc/h"))
+    assert comoving.frame.width_kpc == pytest.approx(60 / header.h / (1 + header.redshift))
+    assert comoving.frame.depth_kpc == pytest.approx(30 / header.h / (1 + header.redshift))
+    physical = draw_galaxy(source, *galaxy, settings_with(width=60))
+    assert physical.frame.width_kpc == 60
+
+
+def test_the_reference_backend_draws_the_same_maps(written, galaxies):
+    native = draw(written, galaxies, settings_with())
+    reference = draw(written, galaxies, settings_with(backend="reference"))
+    np.testing.assert_allclose(native.maps, reference.maps, rtol=1e-6)
+    assert native.counts == reference.counts
+
+
+def test_the_young_stars_turn_about_the_line_of_sight(written, galaxies):
+    settings = settings_with()
+    maps = draw(written, galaxies, settings)
+    assert maps.axis == "young_stars"
+    assert np.linalg.det(maps.rotation) == pytest.approx(1)
+    source, (snapshot, subhalo, _) = open_universe(written), first(galaxies)
+    stars = source.stars(
+        snapshot, "subhalo", subhalo, ["Coordinates", "Velocities", "Masses", "GFM_StellarFormationTime"]
+    )
+    header = source.header(snapshot)
+    centre = source.subhalos(snapshot, ["SubhaloPos"])["SubhaloPos"][subhalo]
+    offset = orientation.recentred(stars["Coordinates"], centre, header.box_ckpc_h)
+    young = orientation.ages_myr(stars["GFM_StellarFormationTime"], header) < 100
+    young &= np.linalg.norm(offset, axis=1) < 30 * header.h
+    x, y, _ = maps.rotation @ offset[young].T
+    m, v = stars["Masses"][young], stars["Velocities"][young].astype(float)
+    vx, vy, _ = maps.rotation @ (v - np.average(v, axis=0, weights=m)).T
+    momentum = np.cross(np.stack([x, y, 0 * x], axis=1), np.stack([vx, vy, 0 * x], axis=1))
+    assert (m[:, None] * momentum).sum(axis=0)[2] > 0
+
+
+def test_a_galaxy_that_the_edge_of_the_box_cuts_is_drawn_whole(universe, galaxies):
+    whole = draw(universe, galaxies, settings_with())
+    snapshot, subhalo, _ = first(galaxies)
+    box = open_universe(universe).header(snapshot).box_ckpc_h
+    with tng_files.changed(tng_files.catalogue_file(universe, 0, snapshot)) as file:
+        position = file["Subhalo/SubhaloPos"]
+        shift = -position[subhalo].astype(float)
+        position[subhalo] = 0.0
+    for kind in (0, 4):
+        change(universe, kind, subhalo, "Coordinates", lambda values: np.mod(values + shift, box))
+    moved = draw(universe, galaxies, settings_with())
+    assert moved.counts.used == whole.counts.used
+    assert moved.maps[1].sum() == pytest.approx(whole.maps[1].sum(), rel=1e-6)
+
+
+@pytest.mark.parametrize("why", ["few", "wind", "old", "no stars"])
+def test_without_young_stars_the_gas_sets_the_axis(universe, galaxies, why):
+    subhalo = first(galaxies)[1]
+    settings = settings_with()
+    if why == "few":
+        settings = settings_with(min_young_stars=10**6)
+    elif why == "no stars":
+        with tng_files.changed(tng_files.catalogue_file(universe, 0)) as file:
+            file["Subhalo/SubhaloLenType"][subhalo, 4] = 0
+    else:
+        born = -0.9 if why == "wind" else 0.5
+        change(universe, 4, subhalo, "GFM_StellarFormationTime", lambda values: 0 * values + born)
+    maps = draw(universe, galaxies, settings)
+    assert maps.axis == "gas"
+    assert np.linalg.det(maps.rotation) == pytest.approx(1)
+
+
+def test_gas_at_rest_is_seen_along_the_axis_of_the_box(universe, galaxies):
+    change(universe, 0, first(galaxies)[1], "Velocities", lambda values: 0 * values)
+    maps = draw(universe, galaxies, settings_with(min_young_stars=10**6))
+    assert maps.axis == "none"
+    np.testing.assert_array_equal(maps.rotation, np.eye(3))
+
+
+def test_the_gas_of_the_halo_is_more_than_that_of_its_subhalo(written, galaxies):
+    of_subhalo = draw(written, galaxies, settings_with())
+    of_halo = draw(written, galaxies, settings_with(gas_of="halo"))
+    assert of_halo.gas_cells > of_subhalo.gas_cells
+
+
+def test_a_run_writes_files_of_maps_and_a_row_a_galaxy(written, galaxies, sample_dir, tmp_path):
+    figures, heard = run(tmp_path / "maps", written, sample_dir, settings_with())
+    output = tmp_path / "maps"
+    assert {path.name for path in output.iterdir()} == {
+        "maps-099-000.h5",
+        "maps-095-000.h5",
+        "projection.csv",
+        "set_aside.csv",
+    }
+    table = pd.read_csv(output / "projection.csv")
+    assert list(table.columns) == [
+        *("snapshot", "subhalo_id", "file", "row", "axis"),
+        *("gas_cells", "used_cells", "outside_cells", "bad_cells"),
+    ]
+    pd.testing.assert_frame_equal(table[["snapshot", "subhalo_id"]], galaxies[["snapshot", "subhalo_id"]])
+    source = open_universe(written)
+    for row in table.itertuples():
+        with h5py.File(output / row.file) as file:
+            assert (file["snapshot"][row.row], file["subhalo_id"][row.row]) == (row.snapshot, row.subhalo_id)
+            drawn = file["maps"][row.row]
+        assert row.gas_cells == lengths(source, row.snapshot)[row.subhalo_id, 0]
+        halo = int(galaxies["halo_id"][row.Index])
+        expected = draw_galaxy(source, row.snapshot, row.subhalo_id, halo, settings_with())
+        np.testing.assert_array_equal(drawn, expected.maps)
+    assert len(pd.read_csv(output / "set_aside.csv")) == 0
+    assert figures["galaxies"] == figures["drawn"] == len(galaxies)
+    assert sum(figures["axis"].values()) == len(galaxies)
+    assert json.loads(json.dumps(figures)) == figures
+    ended = next(event for event in heard.events if event["kind"] == "task" and event["finished"])
+    assert ended["done"] == ended["total"] == len(galaxies)
+
+
+def test_a_file_of_maps_says_what_it_holds(written, sample_dir, tmp_path):
+    run(tmp_path / "maps", written, sample_dir, settings_with(depth=None))
+    with h5py.File(tmp_path / "maps/maps-095-000.h5") as file:
+        maps, attributes = file["maps"], dict(file.attrs)
+        assert maps.dtype == np.float32 and maps.chunks == (1, 3, PIXELS, PIXELS)
+        assert maps.compression == "gzip" and maps.shuffle
+        assert file["snapshot"].dtype == file["subhalo_id"].dtype == np.int64
+    assert json.loads(attributes["fields"]) == ["entropy", "mass", "temperature"]
+    assert json.loads(attributes["units"]) == ["keV cm^2", "Msun", "K"]
+    header = open_universe(written).header(95)
+    expected = {
+        "weighting": "mass_weighted_mean",
+        "transform": "linear",
+        "binning": "exact",
+        "width": 90.0,
+        "width_unit": "kpc",
+        "depth": "unlimited",
+        "h": header.h,
+        "redshift": header.redshift,
+        "pixels": PIXELS,
+        "method": "histogram",
+    }
+    assert {name: attributes[name] for name in expected} == expected
+    assert attributes["version"]
+
+
+def test_the_fall_back_of_the_axis_is_said(written, sample_dir, galaxies, tmp_path):
+    figures, heard = run(tmp_path / "maps", written, sample_dir, settings_with(min_young_stars=10**6))
+    assert figures["axis"] == {"gas": len(galaxies)}
+    assert set(pd.read_csv(tmp_path / "maps/projection.csv")["axis"]) == {"gas"}
+    assert any(
+        f"axis of {len(galaxies)} galaxies: of their gas, for they have fewer than 1000000 young" in line
+        for line in heard.lines("warn")
+    )
+
+
+def test_any_number_of_workers_gives_the_same_files(written, sample_dir, tmp_path):
+    run(tmp_path / "one", written, sample_dir, settings_with(workers=1))
+    run(tmp_path / "three", written, sample_dir, settings_with(workers=3))
+    assert digests(tmp_path / "one") == digests(tmp_path / "three")
+
+
+def test_a_run_goes_on_after_the_files_that_are_whole(written, sample_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(project, "GALAXIES_A_SHARD", 2)
+    output = tmp_path / "maps"
+    figures, _ = run(output, written, sample_dir, settings_with())
+    before = digests(output)
+    assert "maps-099-001.h5" in before
+    for name in ("maps-099-001.h5", "maps-095-000.h5", "projection.csv", "set_aside.csv"):
+        (output / name).unlink()
+    (output / ".maps-095-000.h5.123.part").write_bytes(b"half")
+    kept = (output / "maps-099-000.h5").stat()
+    again, heard = run(output, written, sample_dir, settings_with())
+    (output / ".maps-095-000.h5.123.part").unlink()
+    assert digests(output) == before and again == figures
+    assert (output / "maps-099-000.h5").stat() == kept
+    started = next(event for event in heard.events if event["kind"] == "task")
+    assert started["done"] == len(pd.read_csv(output / "projection.csv")) - 4
+
+
+def test_a_damaged_file_of_maps_is_drawn_again(written, sample_dir, tmp_path):
+    output = tmp_path / "maps"
+    run(output, written, sample_dir, settings_with())
+    before = digests(output)
+    (output / "maps-099-000.h5").write_bytes(b"not HDF5")
+    _, heard = run(output, written, sample_dir, settings_with())
+    assert digests(output) == before
+    assert any("maps-099-000.h5: damaged" in line for line in heard.lines("warn"))
+
+
+def test_set_aside_galaxies_are_remembered_when_a_run_goes_on(universe, galaxies, tmp_path):
+    sample_dir = write_sample(tmp_path / "sample", galaxies)
+    change(universe, 0, first(galaxies)[1], "Masses", lambda values: values * np.nan)
+    output, settings = tmp_path / "maps", settings_with(max_set_aside=0.5)
+    figures, _ = run(output, universe, sample_dir, settings)
+    (output / "projection.csv").unlink()
+    (output / "set_aside.csv").unlink()
+    again, _ = run(output, universe, sample_dir, settings)
+    assert again == figures and figures["set_aside"] == 1
+    assert len(pd.read_csv(output / "set_aside.csv")) == 1
+
+
+def poison(values):
+    values[3] = np.nan
+    return values
+
+
+def endless(values):
+    values[5] = np.inf
+    return values
+
+
+@pytest.mark.parametrize(
+    ("field", "values", "reason"),
+    [
+        ("Coordinates", poison, "gas cells have an impossible Coordinates"),
+        ("Masses", poison, "gas cells have an impossible Masses"),
+        ("Masses", lambda values: -values, "gas cells have an impossible Masses"),
+        ("Density", lambda values: 0 * values, "gas cells have an impossible Density"),
+        ("InternalEnergy", endless, "gas cells have an impossible InternalEnergy"),
+        ("Coordinates", lambda values: np.mod(values + 10_000, 35_000), "no gas cells in the frame"),
+    ],
+)
+def test_a_bad_galaxy_is_set_aside_with_the_reason(universe, galaxies, tmp_path, field, values, reason):
+    sample_dir = write_sample(tmp_path / "sample", galaxies)
+    subhalo = int(galaxies["subhalo_id"][1])
+    change(universe, 0, subhalo, field, values)
+    output = tmp_path / "maps"
+    figures, heard = run(output, universe, sample_dir, settings_with(max_set_aside=0.5))
+    assert (figures["galaxies"], figures["set_aside"]) == (len(galaxies), 1)
+    aside = pd.read_csv(output / "set_aside.csv")
+    assert aside[["snapshot", "subhalo_id"]].values.tolist() == [[99, subhalo]]
+    assert reason in aside["reason"][0]
+    table = pd.read_csv(output / "projection.csv")
+    assert len(table) == len(galaxies) - 1
+    with h5py.File(output / "maps-099-000.h5") as file:
+        assert subhalo not in file["subhalo_id"][()]
+        assert len(file["maps"]) == len(file["subhalo_id"]) == (table["snapshot"] == 99).sum()
+    assert any("1 galaxies cannot be drawn" in line for line in heard.lines("warn"))
+
+
+def test_a_galaxy_without_gas_is_set_aside(universe, galaxies):
+    with tng_files.changed(tng_files.catalogue_file(universe, 0)) as file:
+        file["Subhalo/SubhaloLenType"][first(galaxies)[1], 0] = 0
+    with pytest.raises(UnusableGalaxyError, match="no gas cells"):
+        draw(universe, galaxies, settings_with())
+
+
+def test_a_galaxy_whose_catalogue_position_is_nan_is_set_aside(universe, galaxies):
+    with tng_files.changed(tng_files.catalogue_file(universe, 0)) as file:
+        file["Subhalo/SubhaloPos"][first(galaxies)[1], 2] = np.nan
+    with pytest.raises(UnusableGalaxyError, match="SubhaloPos"):
+        draw(universe, galaxies, settings_with())
+
+
+def test_stars_with_impossible_numbers_set_a_galaxy_aside_too(universe, galaxies):
+    change(universe, 4, first(galaxies)[1], "Velocities", poison)
+    with pytest.raises(UnusableGalaxyError, match="star particles have an impossible Velocities"):
+        draw(universe, galaxies, settings_with())
+
+
+def test_too_many_bad_galaxies_end_the_run(universe, galaxies, tmp_path):
+    sample_dir = write_sample(tmp_path / "sample", galaxies)
+    for subhalo in galaxies["subhalo_id"][:2]:
+        change(universe, 0, int(subhalo), "Masses", poison)
+    share = 1.5 / len(galaxies)
+    with pytest.raises(
+        InputError, match=rf"2 of {len(galaxies)} galaxies .*max_set_aside.* impossible Masses"
+    ):
+        run(tmp_path / "maps", universe, sample_dir, settings_with(max_set_aside=share))
+    assert not list((tmp_path / "maps").glob("*.h5"))
+
+
+def test_a_missing_particle_field_ends_the_run_in_one_line(universe, sample_dir, tmp_path):
+    with tng_files.changed(tng_files.cell_file(universe, 0)) as file:
+        del file["PartType0/InternalEnergy"]
+    with pytest.raises(InputError, match=r"snap_099\.0\.hdf5.*InternalEnergy"):
+        run(tmp_path / "maps", universe, sample_dir, settings_with(workers=2))
+
+
+def test_an_unknown_field_is_refused_before_anything_is_read(sample_dir, written, tmp_path):
+    with pytest.raises(InputError, match="did you mean 'entropy'"):
+        run(tmp_path / "maps", written, sample_dir, settings_with(fields=["entropie"]))
+
+
+@pytest.mark.parametrize("what", ["absent", "not parquet", "without a column", "empty", "of other data"])
+def test_a_sample_that_cannot_be_used_is_refused(written, galaxies, tmp_path, what):
+    folder = tmp_path / "sample"
+    folder.mkdir()
+    if what == "not parquet":
+        (folder / "sample.parquet").write_bytes(b"PAR1")
+    elif what == "without a column":
+        galaxies.drop(columns="halo_id").to_parquet(folder / "sample.parquet")
+    elif what == "empty":
+        galaxies[:0].to_parquet(folder / "sample.parquet")
+    elif what == "of other data":
+        galaxies.assign(subhalo_id=10**6).to_parquet(folder / "sample.parquet")
+    with pytest.raises(InputError) as raised:
+        run(tmp_path / "maps", written, folder, settings_with())
+    assert "\n" not in str(raised.value)
+    if what != "of other data":
+        assert "sample.parquet" in str(raised.value)
+
+
+class Deadly(TngDirectory):
+    """A source that takes the process that reads it down, as a full memory does."""
+
+    def gas(self, snapshot, of, number, fields):
+        os.kill(os.getpid(), signal.SIGKILL)
+        return super().gas(snapshot, of, number, fields)
+
+
+def test_a_killed_worker_ends_the_run_with_what_to_do(written, sample_dir, tmp_path):
+    deadly = Deadly(str(written), settings_with().simulation)
+    with pytest.raises(InputError, match=r"killed \(out of memory\?\); lower projection.workers"):
+        run(tmp_path / "maps", written, sample_dir, settings_with(workers=2), source=deadly)
+    assert not list((tmp_path / "maps").glob("*.h5"))
