@@ -30,15 +30,21 @@ def evaluation(
         report: one self-contained page.
     """
     from pathlib import Path
+    from typing import Any
 
-    from components.evaluation.evaluate import run
     from components.step import open_step
 
     with open_step("evaluation", workdir, settings) as step:
         maps_dir, prepared_dir = Path(maps.path), Path(prepared.path)
         folders = {model.metadata["case"]: Path(model.path) for model in models}
+
+        def work(output: Path) -> dict[str, Any]:
+            from components.evaluation.evaluate import run
+
+            return run(output, folders, maps_dir, prepared_dir, step.settings, step.progress, origin)
+
         scores.uri = step.do(
-            lambda output: run(output, folders, maps_dir, prepared_dir, step.settings, step.progress, origin),
+            work,
             inputs={"maps": maps_dir, "prepared": prepared_dir} | folders,
             sections=("seed", "evaluation", "cases", "preprocessing", "training"),
             extra={"origin": origin},

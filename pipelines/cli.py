@@ -1,0 +1,250 @@
+"""The command line: ssfr simulate | run | serve | predict | settings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+from pydantic import ValidationError
+from rich.console import Console
+from rich.table import Table
+
+from components.config import Settings, UniverseSettings, load_settings
+from components.errors import InputError, nearest
+from components.progress import Progress
+
+app = typer.Typer(
+    help="What in a galaxy's gas knows about its star formation?",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+_out = Console()
+_err = Console(stderr=True)
+
+Preset = Annotated[str, typer.Argument(help="demo, recommended, thesis, images, or a YAML file of your own")]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a setting, e.g. training.epochs=5")
+]
+
+
+@app.command()
+def simulate(
+    directory: Annotated[Path, typer.Argument(help="folder to write, in TNG layout")],
+    galaxies: Annotated[int, typer.Option(help="merger trees that end inside the cuts")] = 300,
+    snapshots: Annotated[str, typer.Option(help="numbers, comma separated, newest first")] = "99,95",
+    seed: Annotated[int, typer.Option()] = 1,
+    law: Annotated[str, typer.Option(help="schmidt, small_clumps, temperature or none")] = "schmidt",
+    cells_min: Annotated[int, typer.Option(help="gas cells of the poorest galaxy")] = 10_000,
+    cells_max: Annotated[int, typer.Option(help="gas cells of the richest galaxy")] = 30_000,
+    chunks: Annotated[int, typer.Option(help="files a snapshot")] = 3,
+    workers: Annotated[int, typer.Option(help="processes")] = 2,
+) -> None:
+    """Write a synthetic universe to disk, in exactly the layout of IllustrisTNG."""
+    from components.simulation.universe import write_universe
+    from pipelines.display import display
+
+    try:
+        numbers = tuple(int(number) for number in snapshots.split(","))
+    except ValueError:
+        raise InputError(f"--snapshots {snapshots}: expected numbers, comma separated, like 99,95") from None
+    try:
+        settings = UniverseSettings.model_validate(
+            {
+                "galaxies": galaxies,
+                "snapshots": numbers,
+                "seed": seed,
+                "law": law,
+                "cells_min": cells_min,
+                "cells_max": cells_max,
+                "chunks": chunks,
+                "workers": workers,
+            }
+        )
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = "--" + ".".join(str(part) for part in problem["loc"]).replace("_", "-")
+        raise InputError(f"{key}: {problem['msg']}, found {problem['input']!r}") from None
+    with display(_err) as sink:
+        write_universe(directory, settings, Progress(sink))
+
+
+@app.command()
+def run(
+    preset: Preset,
+    data: Annotated[str, typer.Option(help="a TNG directory, or images:DIR")],
+    workdir: Annotated[Path, typer.Option(help="folder of the run; the same again goes on where it stopped")],
+    until: Annotated[str | None, typer.Option(help="last step to do")] = None,
+    repository: Annotated[
+        Path | None, typer.Option(help="folder of served models; by default models in the workdir")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Do the whole study on this machine: from galaxies to a model in service."""
+    from pipelines import local
+    from pipelines.display import display
+
+    settings = load_settings(preset_path(preset), parse_overrides(overrides))
+    source = local.Data.parse(data)
+    with display(_err) as sink:
+        outcome = local.run(
+            settings, source, workdir, sink, preset=Path(preset).stem, repository=repository, until=until
+        )
+    _show(outcome, settings)
+
+
+@app.command()
+def serve(
+    repository: Annotated[Path, typer.Argument(help="folder of models")],
+    host: Annotated[str | None, typer.Option(help="address; loopback unless you say otherwise")] = None,
+    port: Annotated[int | None, typer.Option(help="0: any free port")] = None,
+    preset: Annotated[
+        str | None, typer.Option("--settings", help="YAML file with a `serving` section")
+    ] = None,
+    overrides: Overrides = None,
+) -> None:
+    """Serve the models of a repository over gRPC, as TensorFlow Serving would."""
+    from components.serving.server import serve as serve_repository
+    from pipelines.display import display
+
+    changes = parse_overrides(overrides)
+    if host is not None:
+        changes["serving.host"] = host
+    if port is not None:
+        changes["serving.port"] = port
+    settings = load_settings(preset_path(preset or "recommended"), changes)
+    with display(_err) as sink:
+        serve_repository(repository, settings.serving, Progress(sink))
+
+
+@app.command()
+def predict(
+    inputs: Annotated[list[Path], typer.Argument(help="PNG images, or maps (.npy, .h5)")],
+    server: Annotated[str, typer.Option(help="HOST:PORT")] = "127.0.0.1:8500",
+    model: Annotated[str, typer.Option(help="name of the model")] = "ssfr",
+    version: Annotated[int | None, typer.Option(help="by number")] = None,
+    label: Annotated[str | None, typer.Option(help="by label: stable or canary")] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--galaxy", help="only this galaxy of a file of maps, by name")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object a galaxy")] = False,
+    overrides: Overrides = None,
+) -> None:
+    """Ask a server for the sSFR of new galaxies."""
+    from components.serving.client import Client, read_inputs
+
+    settings = load_settings(preset_path("recommended"), parse_overrides(overrides))
+    galaxies = read_inputs(inputs)
+    if only:
+        galaxies = galaxies.only(only)
+    with Client(server, settings.serving, model, version, label) as client:
+        answer = client.predict(galaxies)
+    rows = zip(
+        galaxies.names,
+        answer.log10_ssfr,
+        answer.lower,
+        answer.upper,
+        answer.ssfr,
+        answer.versions,
+        strict=True,
+    )
+    if as_json:
+        for name, log10_ssfr, lower, upper, ssfr, served_by in rows:
+            row = {
+                "galaxy": name,
+                "log10_ssfr": float(log10_ssfr),
+                "lower": float(lower),
+                "upper": float(upper),
+                "ssfr": float(ssfr),
+                "version": int(served_by),
+            }
+            print(json.dumps(row))
+        return
+    table = Table("galaxy", "log10 sSFR [1/yr]", "interval", "sSFR [1/yr]", "model version")
+    for name, log10_ssfr, lower, upper, ssfr, served_by in rows:
+        table.add_row(
+            name, f"{log10_ssfr:.3f}", f"{lower:.3f} .. {upper:.3f}", f"{ssfr:.3g}", f"{model} {served_by}"
+        )
+    _out.print(table)
+
+
+@app.command("settings")
+def show_settings(preset: Preset = "recommended", overrides: Overrides = None) -> None:
+    """Print every setting of a preset, as a file to edit."""
+    settings = load_settings(preset_path(preset), parse_overrides(overrides))
+    print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
+
+
+def preset_path(name: str) -> Path:
+    """Return the file of a preset by name, or the path itself when it is a YAML file.
+
+    Raises
+    ------
+    InputError
+        Neither; the message names the nearest preset.
+    """
+    if name.endswith((".yaml", ".yml")):
+        return Path(name)
+    folder = Path(str(resources.files("pipelines") / "presets"))
+    path = folder / f"{name}.yaml"
+    if not path.exists():
+        known = [preset.stem for preset in folder.glob("*.yaml")]
+        raise InputError(f"{name}: neither a preset nor a .yaml file{nearest(name, known)}")
+    return path
+
+
+def parse_overrides(overrides: list[str] | None) -> dict[str, Any]:
+    """Read ``KEY=VALUE`` with values as YAML.
+
+    Raises
+    ------
+    InputError
+        No equals sign, or a value that is not YAML.
+    """
+    parsed = {}
+    for item in overrides or []:
+        key, equals, value = item.partition("=")
+        if not equals:
+            raise InputError(f"--set {item}: expected KEY=VALUE, like training.epochs=5")
+        try:
+            parsed[key] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            raise InputError(f"--set {item}: the value is not valid YAML") from None
+    return parsed
+
+
+def _show(outcome: Any, settings: Settings) -> None:
+    """Print where the results are and, when a model was deployed, what it answered."""
+    for label, folder in outcome.artifacts.items():
+        _out.print(f"{label:22} {folder}", highlight=False, soft_wrap=True)
+    if outcome.report:
+        _out.print(f"{'report':22} {outcome.report}", highlight=False, soft_wrap=True)
+    deployed = outcome.deployment
+    if not deployed:
+        return
+    state = "champion" if deployed["promoted"] else "not promoted"
+    version = f"{settings.deployment.name}, version {deployed['version']}"
+    _out.print(f"{'model':22} {version}, {state}: {deployed['reason']}")
+    example = deployed["example"]
+    table = Table("held-out galaxy", "true", "offline", "over gRPC", title="log10 sSFR [1/yr]")
+    table.add_row(example["galaxy"], *(f"{example[key]:.4f}" for key in ("true", "offline", "served")))
+    _out.print(table)
+    _out.print(f"largest difference, served - offline: {deployed['max_difference_dex']:.1e} dex")
+
+
+def main() -> None:
+    """Run the command line: bad input is one line and an exit code, a bug keeps its traceback."""
+    try:
+        app()
+    except InputError as error:
+        _err.print(f"ssfr: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,218 @@
+"""Runs the pipeline on this machine: no cluster, no Docker; killed anywhere, it goes on where it stopped."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import time
+import warnings
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NoReturn
+
+from components.config import Settings
+from components.errors import InputError
+from components.processes import locked
+from components.progress import Progress, Sink
+from components.step import EVENTS, LOCK
+from components.storage.artifact import MANIFEST, STAGING, read_json, write_json
+from pipelines.display import Heard, following
+from pipelines.estimate import check_disk, estimate
+from pipelines.study import IMAGE_STEPS, STEPS, study
+
+LOG = "kfp.log"
+_ROOT = ".kfp"
+_LIBRARIES = ("kfp", "numpy", "h5py", "keras", "tensorflow", "scikit-learn", "illustris_python")
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where galaxies come from."""
+
+    location: str
+    images: bool
+
+    @staticmethod
+    def parse(text: str) -> Data:
+        """Read ``DIR`` or ``images:DIR``.
+
+        Raises
+        ------
+        InputError
+            The folder does not exist, or the scheme is unknown.
+        """
+        scheme, _, rest = text.rpartition(":")
+        if scheme not in ("", "images"):
+            raise InputError(f"--data {text}: unknown kind of data '{scheme}:'; expected DIR or images:DIR")
+        folder = Path(rest).resolve()
+        if not folder.is_dir():
+            raise InputError(f"--data {text}: no such folder")
+        return Data(str(folder), scheme == "images")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Where a run's results are."""
+
+    artifacts: dict[str, Path]
+    report: Path | None
+    deployment: dict[str, Any] | None
+
+
+def run(
+    settings: Settings,
+    data: Data,
+    workdir: Path,
+    sink: Sink,
+    *,
+    preset: str,
+    repository: Path | None = None,
+    until: str | None = None,
+) -> Outcome:
+    """Do the study, or go on with it.
+
+    Parameters
+    ----------
+    settings
+        Of the run.
+    data
+        A simulation or an image catalogue.
+    workdir
+        Folder of the run; a second call with the same settings finds what the first one finished.
+    sink
+        Shows progress.
+    preset
+        Name of the settings, for the report.
+    repository
+        Folder of served models; by default ``models`` in `workdir`.
+    until
+        Last step to do.
+
+    Raises
+    ------
+    InputError
+        What a step found wrong, in one line.
+    RuntimeError
+        A bug: the message holds the step's traceback.
+    """
+    repository = (repository or workdir / "models").resolve()
+    workdir = workdir.resolve()
+    arguments = {
+        "workdir": str(workdir),
+        "data": data.location,
+        "settings": settings.model_dump_json(),
+        "origin": f"{preset} preset; data: {_origin(data)}",
+        "repository": str(repository),
+    }
+    first = IMAGE_STEPS[0] if data.images else STEPS[0]
+    cases = [case.name for case in settings.cases]
+    stages = {last: study(cases, images=data.images, until=last) for last in dict.fromkeys((first, until))}
+    with locked(workdir / LOCK, str(workdir)):
+        started = time.time()
+        events = workdir / EVENTS
+        events.unlink(missing_ok=True)
+        (workdir / LOG).unlink(missing_ok=True)
+        with following(events, sink) as heard:
+            for last, pipeline in stages.items():
+                failure = _run_kfp(pipeline, arguments, workdir)
+                if failure is not None:
+                    break
+                if last == first and until != first:
+                    _announce(heard, first, settings, workdir, sink)
+        if failure is not None:
+            _explain(failure, heard, workdir)
+        outcome = _outcome(workdir, heard.artifacts)
+        _write_manifest(workdir / MANIFEST, settings, arguments, outcome, started)
+        shutil.rmtree(workdir / STAGING, ignore_errors=True)
+        return outcome
+
+
+def _announce(heard: Heard, first: str, settings: Settings, workdir: Path, sink: Sink) -> None:
+    """Say how long the rest will take, once the sample is known, and stop if the disk is too small."""
+    folder = heard.wait_for(first)
+    needed = estimate(folder, settings)
+    Progress(sink).say(str(needed))
+    check_disk(needed, workdir)
+
+
+def _explain(failure: str, heard: Heard, workdir: Path) -> NoReturn:
+    if heard.errors:
+        raise InputError(heard.errors[-1])
+    if shutil.disk_usage(workdir).free < 1 << 20:
+        raise InputError(f"{workdir}: no space left on the disk; free some and run the same command again")
+    raise RuntimeError(f"{failure}\n{_traceback(workdir / LOG)}")
+
+
+def _run_kfp(pipeline: Any, arguments: dict[str, str], workdir: Path) -> str | None:
+    """Run through kfp.local with its output in a log file; return why it failed, or None."""
+    from kfp import local
+
+    with (
+        (workdir / LOG).open("a", buffering=1) as log,
+        contextlib.redirect_stdout(log),
+        warnings.catch_warnings(),
+    ):
+        warnings.filterwarnings("ignore", message="You may be attemp", category=RuntimeWarning)
+        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(workdir / _ROOT))
+        try:
+            pipeline(**arguments)
+        except RuntimeError as error:
+            return str(error)
+        finally:
+            shutil.rmtree(workdir / _ROOT, ignore_errors=True)
+    return None
+
+
+def _traceback(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    starts = [i for i, line in enumerate(lines) if "Traceback (most recent call last)" in line]
+    return "\n".join(line.removeprefix("    ") for line in lines[starts[-1] :]) if starts else f"see {log}"
+
+
+def _origin(data: Data) -> str:
+    """Say what the data are: a universe of our own is never passed off as a simulation."""
+    if data.images:
+        return f"image catalogue {Path(data.location).name}"
+    if (Path(data.location) / "universe.json").exists():
+        return "SYNTHETIC universe, not a cosmological simulation"
+    return f"simulation {Path(data.location).name}"
+
+
+def _outcome(workdir: Path, artifacts: dict[str, Path]) -> Outcome:
+    report = None
+    if "evaluation" in artifacts:
+        report = workdir / "report.html"
+        shutil.copyfile(artifacts["evaluation"] / "report.html", report)
+    deployment = read_json(artifacts["deployment"] / "deployment.json") if "deployment" in artifacts else None
+    return Outcome(artifacts, report, deployment)
+
+
+def _write_manifest(
+    path: Path, settings: Settings, arguments: dict[str, str], outcome: Outcome, started: float
+) -> None:
+    """Write what it takes to run this again."""
+    steps = {label: read_json(folder / MANIFEST) for label, folder in outcome.artifacts.items()}
+    write_json(
+        path,
+        {
+            "settings": settings.model_dump(mode="json"),
+            "data": arguments["data"],
+            "origin": arguments["origin"],
+            "repository": arguments["repository"],
+            "steps": steps,
+            "seconds": round(time.time() - started, 1),
+            "versions": {"python": platform.python_version()}
+            | {name: version for name in _LIBRARIES if (version := _version(name))},
+            "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        },
+    )
+
+
+def _version(library: str) -> str | None:
+    try:
+        return metadata.version(library)
+    except metadata.PackageNotFoundError:
+        return None

@@ -1,0 +1,272 @@
+"""The whole way, through the real command line: run, kill anywhere, run again, and the same result."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+
+SSFR = [sys.executable, "-m", "pipelines.cli"]
+STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "deployment")
+SMALL = {
+    "projection": {"pixels": 64, "workers": 2},
+    "preprocessing": {"split": {"validation": 0.2, "test": 0.2, "promotion": 0.2}},
+    "training": {
+        "epochs": 4,
+        "batch": 8,
+        "checkpoint_every": 1,
+        "compact": {"input_pixels": 32, "widths": [8, 16], "dense": 8},
+    },
+    "evaluation": {"bootstrap": 100},
+    "deployment": {"require_beats_baselines": False},
+}
+
+
+def ssfr(*arguments, check=True):
+    result = subprocess.run([*SSFR, *map(str, arguments)], capture_output=True, text=True, check=False)
+    if check:
+        assert result.returncode == 0, result.stdout + result.stderr
+    return result
+
+
+@pytest.fixture(scope="module")
+def universe(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "universe"
+    ssfr(
+        "simulate", folder, "--galaxies", 40, "--snapshots", "99,95", "--cells-min", 1500, "--cells-max", 3000
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    path = tmp_path_factory.mktemp("settings") / "small.yaml"
+    path.write_text(yaml.safe_dump(SMALL))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(universe, settings, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    result = ssfr("run", settings, "--data", universe, "--workdir", workdir)
+    return workdir, result
+
+
+def only(workdir, step):
+    (folder,) = (workdir / step).iterdir()
+    return folder
+
+
+def test_a_run_ends_with_a_prediction_over_grpc_that_equals_the_offline_one(finished):
+    workdir, result = finished
+    deployed = json.loads((only(workdir, "deployment") / "deployment.json").read_text())
+    assert deployed["max_difference_dex"] < 1e-4
+    predictions = pd.read_parquet(only(workdir, "evaluation") / "predictions.parquet")
+    example = deployed["example"]
+    row = predictions[
+        (predictions["galaxy"] == example["galaxy"]) & (predictions["case"] == "composite")
+    ].iloc[0]
+    assert row["split"] == "test"
+    assert example["served"] == pytest.approx(row["predicted"], abs=1e-4)
+    assert example["galaxy"] in result.stdout
+    assert (workdir / "report.html").read_text().startswith("<!doctype html>")
+    assert "about" in result.stderr  # the estimate, before the work
+
+
+def test_no_tree_is_on_both_sides_of_the_split(finished):
+    galaxies = pd.read_parquet(only(finished[0], "preprocessing") / "galaxies.parquet")
+    assert galaxies.groupby("tree_id")["split"].nunique().max() == 1
+    assert set(galaxies["split"]) == {"train", "validation", "test", "promotion"}
+
+
+def test_the_manifest_says_how_to_run_it_again(finished):
+    manifest = json.loads((finished[0] / "manifest.json").read_text())
+    assert set(manifest["steps"]) == {*STEPS} - {"training"} | {"training/composite"}
+    assert manifest["settings"]["training"]["epochs"] == 4
+    assert "SYNTHETIC" in manifest["origin"]
+    assert manifest["versions"]["keras"]
+
+
+def test_a_second_run_finds_everything_done(finished, universe, settings):
+    workdir, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in workdir.glob("*/*/manifest.json")}
+    ssfr("run", settings, "--data", universe, "--workdir", workdir)
+    assert {path: path.stat().st_mtime_ns for path in workdir.glob("*/*/manifest.json")} == before
+
+
+def test_until_stops_after_a_step(universe, settings, tmp_path):
+    ssfr("run", settings, "--data", universe, "--workdir", tmp_path, "--until", "projection")
+    assert only(tmp_path, "projection").is_dir()
+    assert not (tmp_path / "preprocessing").exists()
+
+
+def in_the_middle_of(step, events):
+    """Tell whether the events say that `step` is under way."""
+    if not events.exists():
+        return False
+    lines = [json.loads(line) for line in events.read_text().splitlines() if line.endswith("}")]
+    starts = [
+        i for i, event in enumerate(lines) if event["kind"] == "start" and event["label"].startswith(step)
+    ]
+    if not starts:
+        return False
+    if any(event["kind"] == "done" and event["label"].startswith(step) for event in lines):
+        raise AssertionError(f"{step} ended before it could be killed")
+    # The quick ones would be over before their first count was seen.
+    return step in ("catalog", "preprocessing", "deployment") or any(
+        event["kind"] == "task" for event in lines[starts[-1] :]
+    )
+
+
+def processes_of(workdir):
+    found = []
+    for command in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if str(workdir).encode() in command.read_bytes():
+                found.append(command.parent.name)
+        except OSError:
+            continue
+    return found
+
+
+def test_killed_in_every_step_it_ends_the_same(finished, universe, settings, tmp_path):
+    workdir = tmp_path / "run"
+    command = [*SSFR, "run", str(settings), "--data", str(universe), "--workdir", str(workdir)]
+    for step in STEPS:
+        with (tmp_path / "log").open("w") as log:
+            process = subprocess.Popen(command, stdout=log, stderr=log)
+        while not in_the_middle_of(step, workdir / "events.jsonl"):
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            time.sleep(0.005)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        deadline = time.monotonic() + 10
+        while processes_of(workdir) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert processes_of(workdir) == []
+        assert not (workdir / step).exists()
+    ssfr(*command[3:])
+    whole = finished[0]
+    for step, name in (
+        ("catalog", "sample.parquet"),
+        ("preprocessing", "galaxies.parquet"),
+        ("training", "weights.npz"),
+        ("evaluation", "predictions.parquet"),
+    ):
+        mine, theirs = only(workdir, step) / name, only(whole, step) / name
+        if name.endswith(".parquet"):
+            pd.testing.assert_frame_equal(pd.read_parquet(mine), pd.read_parquet(theirs), check_exact=True)
+        else:
+            with np.load(mine) as a, np.load(theirs) as b:
+                assert a.files == b.files
+                assert all(np.array_equal(a[key], b[key]) for key in a.files)
+
+
+def test_two_runs_in_one_folder_are_refused(universe, settings, tmp_path):
+    command = [*SSFR, "run", str(settings), "--data", str(universe), "--workdir", str(tmp_path)]
+    first = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not (tmp_path / "events.jsonl").exists():
+            assert first.poll() is None
+            time.sleep(0.02)
+        second = ssfr(*command[3:], check=False)
+    finally:
+        first.kill()
+        first.wait()
+    assert second.returncode == 2
+    assert f"in use by process {first.pid}" in second.stderr
+
+
+def test_a_damaged_artifact_ends_in_one_line(finished, universe, settings, tmp_path):
+    workdir = tmp_path / "run"
+    subprocess.run(["cp", "-r", finished[0], workdir], check=True)
+    maps = sorted(only(workdir, "projection").glob("maps-*.h5"))[0]
+    data = bytearray(maps.read_bytes())
+    data[len(data) // 2] ^= 1
+    maps.write_bytes(data)
+    result = ssfr("run", settings, "--data", universe, "--workdir", workdir, check=False)
+    assert result.returncode == 2
+    assert result.stderr.strip().splitlines()[-1].startswith("ssfr: ")
+    assert maps.name in result.stderr
+    assert "SHA-256" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_full_disk_ends_in_one_line_and_nothing_half_written(universe, settings, tmp_path):
+    workdir = tmp_path / "small"
+    workdir.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", workdir], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a full disk needs the right to mount a tmpfs")
+    try:
+        result = ssfr("run", settings, "--data", universe, "--workdir", workdir / "run", check=False)
+        assert result.returncode == 2
+        assert "space" in result.stderr or "GB free" in result.stderr
+        assert "Traceback" not in result.stderr
+        assert not list(workdir.glob("run/*/*/*.part"))
+    finally:
+        subprocess.run(["umount", workdir], check=True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("run", "tesis", "--data", ".", "--workdir", "x"), "did you mean 'thesis'"),
+        (("run", "demo", "--data", "/nowhere", "--workdir", "x"), "no such folder"),
+        (("run", "demo", "--data", "s4:x", "--workdir", "x"), "unknown kind of data"),
+        (
+            ("run", "demo", "--data", ".", "--workdir", "x", "--until", "projektion"),
+            "did you mean 'projection'",
+        ),
+        (
+            ("run", "demo", "--data", ".", "--workdir", "x", "--set", "training.epoch=3"),
+            "did you mean 'epochs'",
+        ),
+        (("simulate", "x", "--snapshots", "99;95"), "--snapshots 99;95"),
+        (("simulate", "x", "--galaxies", "0"), "--galaxies"),
+        (("predict", "absent.png", "--server", "127.0.0.1:1"), "absent.png"),
+    ],
+)
+def test_bad_arguments_end_in_one_line(tmp_path, arguments, expected):
+    result = subprocess.run([*SSFR, *arguments], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 2
+    assert expected in result.stderr
+    assert "Traceback" not in result.stderr
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_image_catalogue_goes_the_whole_way(tmp_path):
+    rng = np.random.default_rng(3)
+    folder = tmp_path / "catalogue"
+    (folder / "images").mkdir(parents=True)
+    rows = []
+    yy, xx = np.mgrid[-1:1:64j, -1:1:64j]
+    for i in range(60):
+        size = rng.uniform(0.1, 0.6)
+        disc = np.exp(-np.hypot(xx, yy) / size)
+        colour = rng.uniform(0.2, 1.0, 3)
+        pixels = (255 * disc[..., None] * colour).astype(np.uint8)
+        Image.fromarray(pixels).save(folder / "images" / f"g{i}.png")
+        rows.append({"filename": f"g{i}.png", "stellar_mass_msun": 1e10, "sfr_msun_per_yr": colour[2] * size})
+    rows[7]["sfr_msun_per_yr"] = 0.0
+    pd.DataFrame(rows).to_csv(folder / "labels.csv", index=False)
+    path = tmp_path / "images.yaml"
+    path.write_text(
+        yaml.safe_dump(SMALL | {"cases": [{"name": "colour", "channels": ["red", "green", "blue"]}]})
+    )
+    workdir = tmp_path / "run"
+    ssfr("run", path, "--data", f"images:{folder}", "--workdir", workdir)
+    deployed = json.loads((only(workdir, "deployment") / "deployment.json").read_text())
+    assert deployed["max_difference_dex"] < 1e-4
+    galaxies = pd.read_parquet(only(workdir, "preprocessing") / "galaxies.parquet")
+    assert galaxies["zero_sfr"].sum() == 1
