@@ -1,0 +1,180 @@
+"""What a call over gRPC costs beside the bare model call: p50, p99, requests/s at 1 and 8 clients.
+
+Random weights: time does not depend on them. The server runs in a process of its own, and bare and
+served calls take turns, so that a busy machine is busy for both.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from components.config import ServingSettings, TrainingSettings
+from components.deployment.export import Example, export
+from components.imagesets.spec import ChannelScale, ImageSpec
+from components.models.folder import write_model
+from components.models.networks import build_network
+from components.processes import die_with_parent
+from components.progress import SILENT
+from components.serving.client import Client
+from components.serving.servable import Servable
+from components.serving.server import Server
+
+FIELDS = ("entropy", "mass", "temperature")
+PIXELS = 256
+CLIENTS = (1, 8)
+PEER = "bare model call"
+
+_ROUNDS = 16
+_ROUND_S = 0.5
+
+
+@dataclass
+class Timings:
+    """Seconds of each call, and of the rounds they were made in."""
+
+    calls: list[float] = field(default_factory=list)
+    wall_s: float = 0.0
+
+    def figures(self) -> dict[str, tuple[float, str]]:
+        """Return name -> value and unit."""
+        p50, p99 = np.percentile(np.array(self.calls) * 1e3, [50, 99])
+        return {
+            "p50": (float(p50), "ms"),
+            "p99": (float(p99), "ms"),
+            "rate": (len(self.calls) / self.wall_s, "requests/s"),
+        }
+
+
+def run() -> list[dict[str, Any]]:
+    """Measure the compact and the vgg16 model, one 256x256x3 galaxy a request.
+
+    Returns
+    -------
+    One row a figure; `ratio` is served over bare.
+    """
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for model in ("compact", "vgg16"):
+            rows += _measure(model, Path(folder) / model)
+    return rows
+
+
+def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
+    spec = _spec()
+    repository = folder / "models"
+    (repository / model).mkdir(parents=True)
+    maps = np.random.default_rng(0).lognormal(0.0, 1.0, (1, len(FIELDS), PIXELS, PIXELS)).astype(np.float32)
+    version = repository / model / "1"
+    export(_write_random_model(folder / "trained", model, spec), version, model, Example.of(maps, spec))
+    signature = Servable.load(version, model, 1).signature("predict_maps")
+    context = get_context("spawn")
+    here, there = context.Pipe()
+    process = context.Process(target=_serve, args=(repository, there))
+    process.start()
+    there.close()
+    address = here.recv()
+    rows = []
+    for clients in CLIENTS:
+        connections = [Client(address, ServingSettings(), model) for _ in range(clients)]
+        bare, served = Timings(), Timings()
+        for connection in connections:
+            connection.predict_maps(maps)
+        for _ in range(_ROUNDS):
+            _round(bare, [partial(signature, {"maps": maps})] * clients)
+            _round(served, [partial(client.predict_maps, maps) for client in connections])
+        for connection in connections:
+            connection.close()
+        peers = bare.figures()
+        for name, (value, unit) in served.figures().items():
+            peer = peers[name][0]
+            rows.append(
+                {
+                    "name": f"serving.{model}.{name}_{clients}_clients",
+                    "value": round(value, 3),
+                    "unit": unit,
+                    "peer": f"{PEER} (random weights)",
+                    "peer_value": round(peer, 3),
+                    "ratio": round(value / peer, 3),
+                }
+            )
+    here.send(None)
+    process.join()
+    return rows
+
+
+def _round(timings: Timings, calls: list[Callable[[], object]]) -> None:
+    """Make each call again and again for a while, all at the same time, each in a thread of its own."""
+    end = time.perf_counter() + _ROUND_S
+
+    def repeat(call: Callable[[], object]) -> list[float]:
+        seconds = []
+        while (started := time.perf_counter()) < end:
+            call()
+            seconds.append(time.perf_counter() - started)
+        return seconds
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        started = time.perf_counter()
+        for seconds in pool.map(repeat, calls):
+            timings.calls += seconds
+        timings.wall_s += time.perf_counter() - started
+
+
+def _serve(repository: Path, pipe: Connection) -> None:
+    die_with_parent()
+    with Server(repository, ServingSettings(port=0), SILENT) as server:
+        pipe.send(server.address)
+        pipe.recv()
+
+
+def _spec() -> ImageSpec:
+    return ImageSpec(
+        case="composite",
+        source="maps",
+        fields=FIELDS,
+        units=("keV cm^2", "Msun", "K"),
+        pixels=PIXELS,
+        weighting="mass_weighted_mean",
+        channels=FIELDS,
+        pixel_type="float32",
+        stretch="asinh",
+        scales={name: ChannelScale() for name in FIELDS},
+    )
+
+
+def _write_random_model(folder: Path, model: str, spec: ImageSpec) -> Path:
+    settings = TrainingSettings.model_validate(
+        {
+            "model": model,
+            "vgg16": {"weights": "random"},
+            "loss": "mse" if model == "vgg16" else "gaussian_nll",
+        }
+    )
+    network = build_network(settings, spec, seed=0)
+    folder.mkdir()
+    interval = {"kind": "scaled_sigma", "factor": 1.0}
+    if model == "vgg16":
+        interval = {"kind": "residuals", "lower": -0.3, "upper": 0.3}
+    description = {
+        "case": spec.case,
+        "model": model,
+        "training": settings.model_dump(mode="json"),
+        "spec": spec.model_dump(mode="json"),
+        "label": {"offset": -10.5, "scale": 0.5},
+        "interval": interval,
+        "seed": 0,
+        "backbone": network.backbone,
+    }
+    write_model(folder, description, network.trained.get_weights())
+    return folder

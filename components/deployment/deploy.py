@@ -1,0 +1,196 @@
+"""Step 6: export the best model, check it in service, and promote it if it beats the champion."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from components.config import ServingSettings, Settings
+from components.deployment.export import Example, describe, export, model_digest
+from components.deployment.promotion import Candidate, Verdict, champion_rmse, decide
+from components.errors import InputError
+from components.imagesets.reader import MapReader
+from components.models.predictor import Predictor
+from components.progress import SILENT, Progress
+from components.serving.client import Answer, Client
+from components.serving.repository import CANARY, STABLE, ModelFolder, scratch
+from components.serving.server import Server
+from components.storage.artifact import write_json
+
+_CHECKED = 64
+"""Galaxies at most that are sent through the server and compared."""
+_WARMUP = 2
+
+
+def run(
+    output: Path,
+    model_dirs: Mapping[str, Path],
+    evaluation_dir: Path,
+    maps_dir: Path,
+    prepared_dir: Path,
+    repository: Path,
+    settings: Settings,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Put the best model into the repository, and write deployment.json.
+
+    The version is built and served from a hidden folder first: held-out galaxies are sent to it over
+    gRPC, and only if the answers equal the offline predictions does it get its number. A model that is in
+    the repository already gets no second version.
+
+    Parameters
+    ----------
+    output
+        Exists.
+    model_dirs
+        Case -> folder of its model.
+    evaluation_dir, maps_dir, prepared_dir
+        Of the other steps.
+    repository
+        <repository>/<deployment.name>/<version>/ and champion.json are written there.
+    settings
+        deployment and serving are used.
+    progress
+        Is told what was decided.
+
+    Returns
+    -------
+    dict
+        version, label, promoted, reason, the figures of the decision and of the check in service.
+
+    Raises
+    ------
+    InputError
+        No test galaxies, a missing or damaged artifact, or another deployment is under way.
+    RuntimeError
+        The served answers differ from the offline ones; nothing was deployed.
+    """
+    candidate = Candidate.read(evaluation_dir)
+    if candidate.case not in model_dirs:
+        raise InputError(f"{evaluation_dir}: best case '{candidate.case}' has no model; evaluate again")
+    model_dir = model_dirs[candidate.case]
+    galaxies = pd.read_parquet(prepared_dir / "galaxies.parquet").set_index("galaxy", drop=False)
+    test = candidate.of("test").head(_CHECKED)
+    if test.empty:
+        raise InputError(f"{evaluation_dir}: no test galaxies to check the service with; raise split.test")
+    predictor = Predictor.load(model_dir)
+    description = describe(predictor, model_dir)
+    folder = ModelFolder(repository, settings.deployment.name)
+    with scratch(repository) as staging, MapReader(maps_dir, galaxies.loc[test["galaxy"]]) as reader:
+        trial = staging / folder.name / "1"
+        trial.parent.mkdir()
+        version = folder.find(model_digest(model_dir))
+        if version is None:
+            progress.say(f"exporting {candidate.case}")
+            example = Example.of(reader.maps(np.arange(min(_WARMUP, len(reader)))), predictor.spec)
+            export(model_dir, trial, folder.name, example, settings.deployment.warmup)
+        else:
+            progress.say(f"{candidate.case} is in the repository already, as version {version}")
+            shutil.copytree(folder.version_path(version), trial, copy_function=os.link)
+        served = ask_server(staging, folder.name, reader, settings.serving)
+        difference = _largest_difference(served, test)
+        if not difference <= settings.deployment.tolerance_dex:
+            raise RuntimeError(
+                f"served predictions differ from the offline ones by {difference:.3g} dex, more than "
+                f"deployment.tolerance_dex {settings.deployment.tolerance_dex:g}; nothing was deployed"
+            )
+        if version is None:
+            version = folder.adopt(trial)
+        verdict = _verdict(candidate, folder, version, description, maps_dir, galaxies, settings, progress)
+        _label(folder, version, candidate.case, verdict)
+        removed = folder.prune(settings.deployment.keep_versions)
+    label = STABLE if verdict.promoted else CANARY
+    said = f"{folder.name} version {version} ({candidate.case}) is labelled {label}: {verdict.reason}"
+    (progress.say if verdict.promoted else progress.warn)(said)
+    result = {
+        "model": folder.name,
+        "case": candidate.case,
+        "version": version,
+        "label": label,
+        "promoted": verdict.promoted,
+        "champion": folder.champion().version,
+        "reason": verdict.reason,
+        "decision": dict(verdict.figures),
+        "served_galaxies": len(test),
+        "max_difference_dex": difference,
+        "tolerance_dex": settings.deployment.tolerance_dex,
+        "example": _shown(test, served),
+        "removed_versions": removed,
+    }
+    write_json(output / "deployment.json", result)
+    return result
+
+
+def ask_server(repository: Path, name: str, reader: MapReader, settings: ServingSettings) -> Answer:
+    """Start our own server on a free port, and send it all galaxies of a reader over gRPC."""
+    local = settings.model_copy(
+        update={
+            "host": "127.0.0.1",
+            "port": 0,
+            "tls_certificate": None,
+            "tls_key": None,
+            "tls_client_ca": None,
+            "tls_server_ca": None,
+        }
+    )
+    with Server(repository, local, SILENT) as server, Client(server.address, local, name) as client:
+        problems = [status.problem for status in client.status() if status.problem]
+        if problems:
+            raise RuntimeError(f"the exported model can't be served: {problems[0]}")
+        raw = reader.maps(np.arange(len(reader)))
+        if reader.attributes.is_images:
+            return client.predict_images(raw.transpose(0, 2, 3, 1))
+        return client.predict_maps(raw)
+
+
+def _verdict(
+    candidate: Candidate,
+    folder: ModelFolder,
+    version: int,
+    description: Mapping[str, Any],
+    maps_dir: Path,
+    galaxies: pd.DataFrame,
+    settings: Settings,
+    progress: Progress,
+) -> Verdict:
+    champion = folder.champion().version
+    if champion == version:
+        return Verdict(True, "it is the champion already", {"champion": champion})
+    theirs: float | str = "there is none"
+    held_out = candidate.of("promotion")
+    if champion is not None and len(held_out):
+        with MapReader(maps_dir, galaxies.loc[held_out["galaxy"]]) as reader:
+            true = held_out["log10_ssfr"].to_numpy()
+            theirs = champion_rmse(folder.version_path(champion), description, reader, true, progress)
+    return decide(candidate, champion, theirs, settings.deployment)
+
+
+def _label(folder: ModelFolder, version: int, case: str, verdict: Verdict) -> None:
+    """Write the decision, unless it stands there already."""
+    wanted = STABLE if verdict.promoted else CANARY
+    if folder.champion().labels.get(wanted) != version:
+        entry = {"case": case, "reason": verdict.reason, "figures": dict(verdict.figures)}
+        folder.decide(version, verdict.promoted, entry)
+
+
+def _largest_difference(served: Answer, offline: pd.DataFrame) -> float:
+    pairs = ((served.log10_ssfr, "predicted"), (served.lower, "lower"), (served.upper, "upper"))
+    return float(max(np.abs(answer - offline[name].to_numpy()).max() for answer, name in pairs))
+
+
+def _shown(test: pd.DataFrame, served: Answer) -> dict[str, Any]:
+    """Return one galaxy that no model was trained on: its log10 sSFR [dex of 1/yr] thrice."""
+    return {
+        "galaxy": str(test["galaxy"].iloc[0]),
+        "true": float(test["log10_ssfr"].iloc[0]),
+        "offline": float(test["predicted"].iloc[0]),
+        "served": float(served.log10_ssfr[0]),
+        "lower": float(served.lower[0]),
+        "upper": float(served.upper[0]),
+    }

@@ -1,0 +1,355 @@
+"""The client: maps, images or PNG files in, sSFR out; retries, deadlines, and errors in one line."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+import numpy as np
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
+from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
+
+from components.config import ServingSettings
+from components.errors import InputError
+from components.serving.inputs import Inputs, read_inputs
+from components.serving.pem import read_pem
+from components.serving.servable import DEFAULT_SIGNATURE, DESCRIBE, PREDICT_MAPS, PREDICT_PNG
+from components.serving.service import SIGNATURES
+from components.serving.tensors import TensorSpec, to_proto
+
+__all__ = ["Answer", "Client", "VersionStatus", "read_inputs"]
+
+Code = grpc.StatusCode
+
+_OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
+_BATCH = 32
+"""Galaxies in a request at most: a slow model on a small machine answers these within the deadline."""
+_FIRST_PAUSE_S = 0.5
+_LONGEST_PAUSE_S = 5.0
+_ENVELOPE_BYTES = 65536
+"""Kept free in a message for everything that is not the tensor."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What was predicted for n galaxies.
+
+    Attributes
+    ----------
+    log10_ssfr, lower, upper
+        (n,) float32 [dex of 1/yr]; the interval holds the truth with the model's stated probability.
+    ssfr
+        (n,) float32 [1/yr].
+    versions
+        (n,) int64, the model's version that answered.
+    """
+
+    log10_ssfr: np.ndarray
+    ssfr: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+    versions: np.ndarray
+
+
+@dataclass(frozen=True)
+class VersionStatus:
+    """State of a version on the server ("AVAILABLE", ...) and what is wrong with it, if anything."""
+
+    version: int
+    state: str
+    problem: str
+
+
+class Client:
+    """Calls one model of a server; a context manager.
+
+    Parameters
+    ----------
+    address
+        "HOST:PORT".
+    settings
+        Deadline, retries, limits, certificates.
+    model
+        Its name.
+    version, label
+        Which version answers; neither: the champion. Both can't be given.
+
+    Raises
+    ------
+    InputError
+        Not an address, or a certificate that can't be read.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        settings: ServingSettings,
+        model: str = "ssfr",
+        version: int | None = None,
+        label: str | None = None,
+    ) -> None:
+        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}", address):
+            raise InputError(f"'{address}': expected HOST:PORT, for example 127.0.0.1:8500")
+        if version is not None and label is not None:
+            raise InputError(f"version {version} and label '{label}': give one of them")
+        self.address = address
+        self._settings = settings
+        self._spec = ModelSpec(name=model)
+        if version is not None:
+            self._spec.version.value = version
+        if label is not None:
+            self._spec.version_label = label
+        self._limit = int(settings.max_message_mb * 1e6)
+        self._channel = _channel(address, settings, self._limit)
+        self._prediction = PredictionServiceStub(self._channel)
+        self._model = ModelServiceStub(self._channel)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._channel.close()
+
+    def predict_maps(self, maps: np.ndarray) -> Answer:
+        """Predict from physical maps.
+
+        Parameters
+        ----------
+        maps : (n, F, P, P) float32
+            In the order and the units of the model's fields (`describe`); NaN where there is no gas.
+
+        Raises
+        ------
+        InputError
+            No server, no such model, maps that the model does not take. So do all calls here.
+        """
+        return self._predict(PREDICT_MAPS, "maps", np.asarray(maps, dtype=np.float32))
+
+    def predict_images(self, images: np.ndarray) -> Answer:
+        """Predict from pictures.
+
+        Parameters
+        ----------
+        images : (n, P, P, 3) uint8
+        """
+        return self._predict(DEFAULT_SIGNATURE, "images", np.asarray(images))
+
+    def predict_png(self, files: Sequence[bytes]) -> Answer:
+        """Predict from the bytes of 8-bit RGB PNG files (an alpha channel is dropped)."""
+        array = np.empty(len(files), dtype=object)
+        array[:] = list(files)
+        return self._predict(PREDICT_PNG, "png", array)
+
+    def predict(self, inputs: Inputs) -> Answer:
+        """Predict from what `inputs.read_inputs` read, after checking that the model takes it.
+
+        Raises
+        ------
+        InputError
+            Images for a model of maps or the other way round, a wrong size, other fields or units; the
+            message names the file.
+        """
+        expected = self.describe()
+        where = inputs.origins[0]
+        kind = "maps" if inputs.images is None else "images"
+        if kind not in expected["takes"]:
+            raise InputError(f"{where}: {kind}; the model takes {' and '.join(expected['takes'])}")
+        pixels = int(expected["pixels"])
+        if inputs.pixels != pixels:
+            raise InputError(f"{where}: {inputs.pixels} px a side; the model takes {pixels} px")
+        for name in ("fields", "units"):
+            found = getattr(inputs, name)
+            if found is not None and list(found) != expected[name]:
+                raise InputError(
+                    f"{where}: {name} {', '.join(found)}; the model takes {', '.join(expected[name])}"
+                )
+        if inputs.maps is not None:
+            return self.predict_maps(inputs.maps)
+        assert inputs.images is not None
+        return self.predict_images(inputs.images)
+
+    def status(self) -> list[VersionStatus]:
+        """Return the state of the model's versions, newest first."""
+        request = GetModelStatusRequest(model_spec=ModelSpec(name=self._spec.name))
+        response = self._call(self._model.GetModelStatus, request)
+        return [
+            VersionStatus(
+                entry.version, ModelVersionStatus.State.Name(entry.state), entry.status.error_message
+            )
+            for entry in response.model_version_status
+        ]
+
+    def metadata(self) -> dict[str, dict[str, TensorSpec]]:
+        """Return the signatures: name -> input -> dtype and shape."""
+        request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=[SIGNATURES])
+        packed = self._call(self._prediction.GetModelMetadata, request).metadata[SIGNATURES]
+        signatures = SignatureDefMap()
+        packed.Unpack(signatures)
+        return {
+            name: {key: TensorSpec.of(info) for key, info in sorted(definition.inputs.items())}
+            for name, definition in sorted(signatures.signature_def.items())
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """Return what the model says of its input: case, fields, units, pixels."""
+        response = self._call(self._prediction.Predict, self._request(DESCRIBE, {}))
+        description: dict[str, Any] = json.loads(response.outputs["json"].string_val[0])
+        return description
+
+    def _predict(self, signature: str, key: str, array: np.ndarray) -> Answer:
+        responses = []
+        for part in self._parts(array):
+            request = self._request(signature, {key: to_proto(part)})
+            responses.append((len(part), self._call(self._prediction.Predict, request, array)))
+        columns = {
+            name: np.concatenate(
+                [np.frombuffer(answer.outputs[name].tensor_content, np.float32) for _, answer in responses]
+            )
+            for name in _OUTPUTS
+        }
+        versions = [np.full(count, answer.model_spec.version.value) for count, answer in responses]
+        return Answer(**columns, versions=np.concatenate(versions))
+
+    def _request(self, signature: str, tensors: Mapping[str, TensorProto]) -> PredictRequest:
+        request = PredictRequest(model_spec=self._spec, inputs=tensors)
+        request.model_spec.signature_name = signature
+        return request
+
+    def _parts(self, array: np.ndarray) -> Iterator[np.ndarray]:
+        """Split a batch into requests under the limits; an empty batch is one empty request."""
+        if array.dtype == object:
+            sizes = [len(value) for value in array]
+        else:
+            sizes = [array[0].nbytes] * len(array) if len(array) else []
+        room = self._limit - _ENVELOPE_BYTES
+        longest = min(_BATCH, self._settings.max_batch)
+        start, filled = 0, 0
+        for index, size in enumerate(sizes):
+            if size > room:
+                raise InputError(
+                    f"galaxy {index} takes {size / 1e6:.3g} MB; serving.max_message_mb is "
+                    f"{self._settings.max_message_mb:g}"
+                )
+            if index - start == longest or filled + size > room:
+                yield array[start:index]
+                start, filled = index, 0
+            filled += size
+        yield array[start:]
+
+    def _call(
+        self, method: Callable[..., Any], request: Any, sent: np.ndarray | None = None
+    ) -> PredictResponse:
+        """Call once, and again with growing pauses while the server is not there, within one deadline."""
+        deadline = time.monotonic() + self._settings.deadline_s
+        pause = _FIRST_PAUSE_S
+        for attempt in range(self._settings.retries + 1):
+            try:
+                return method(request, timeout=max(deadline - time.monotonic(), 0.001))
+            except grpc.RpcError as error:
+                # The jitter keeps clients that lost one server from coming back all at once.
+                wait = pause * random.uniform(0.75, 1.25)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+                late = time.monotonic() + wait >= deadline
+                if not _passing(error) or late or attempt == self._settings.retries:
+                    raise self._explained(error, sent) from None
+                time.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _explained(self, error: Any, sent: np.ndarray | None) -> InputError:
+        """Return one line on what went wrong and what to do."""
+        code, details = error.code(), " ".join((error.details() or "").split())
+        text = f"the server failed: {code.name}: {details}"
+        if code in (Code.UNAVAILABLE, Code.CANCELLED):
+            text = (
+                f"no server answers there, or it went away and did not come back ({details}); "
+                "start it with: ssfr serve DIR"
+            )
+        elif code is Code.DEADLINE_EXCEEDED:
+            limit = self._settings.deadline_s
+            text = f"no answer within {limit:g} s; if the server is only busy, raise serving.deadline_s"
+        elif code is Code.NOT_FOUND:
+            which = f"{self._spec.name} {self._asked_for()}".strip()
+            text = f"the server has no model '{which}' loaded ({details})"
+        elif code is Code.UNIMPLEMENTED:
+            text = f"something answers there, but it is no model server ({details})"
+        elif code is Code.RESOURCE_EXHAUSTED:
+            text = f"{details}; set serving.max_message_mb alike here and there, or ask for less at a time"
+        elif code in (Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION):
+            got = "" if sent is None else f"; sent {_described(sent)}"
+            wrong_input = code is Code.FAILED_PRECONDITION or "input" in details
+            text = f"{self._spec.name}: {details}" + (got + self._takes() if wrong_input else "")
+        return InputError(f"{self.address}: {text}")
+
+    def _asked_for(self) -> str:
+        choice = self._spec.WhichOneof("version_choice")
+        if choice == "version":
+            return f"version {self._spec.version.value}"
+        return f"label {self._spec.version_label}" if choice else ""
+
+    def _takes(self) -> str:
+        """Say what the model takes, if the server still says so."""
+        request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=[SIGNATURES])
+        try:
+            packed = self._prediction.GetModelMetadata(request, timeout=5.0).metadata[SIGNATURES]
+        except grpc.RpcError:
+            return ""
+        signatures = SignatureDefMap()
+        packed.Unpack(signatures)
+        kinds = []
+        for name, definition in sorted(signatures.signature_def.items()):
+            tensors = ", ".join(
+                f"{key} {TensorSpec.of(info)}" for key, info in sorted(definition.inputs.items())
+            )
+            if tensors:
+                kinds.append(f"{name}: {tensors}")
+        return f"; the model takes {'; '.join(kinds)}"
+
+
+def _passing(error: Any) -> bool:
+    """Whether the same request may succeed later."""
+    if error.code() is Code.RESOURCE_EXHAUSTED:
+        return "larger than max" not in (error.details() or "")
+    return error.code() in (Code.UNAVAILABLE, Code.CANCELLED)
+
+
+def _described(array: np.ndarray) -> str:
+    return f"{'bytes' if array.dtype == object else array.dtype} {array.shape}"
+
+
+def _channel(address: str, settings: ServingSettings, limit: int) -> grpc.Channel:
+    options = [
+        ("grpc.max_receive_message_length", limit),
+        ("grpc.max_send_message_length", limit),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 1000),
+        ("grpc.use_local_subchannel_pool", 1),
+    ]
+    if settings.tls_server_ca is None:
+        return grpc.insecure_channel(address, options)
+    key, certificate = settings.tls_client_key, settings.tls_client_certificate
+    if (key is None) != (certificate is None):
+        raise InputError("serving: tls_client_certificate and tls_client_key go together; one is missing")
+    credentials = grpc.ssl_channel_credentials(
+        read_pem(settings.tls_server_ca, "tls_server_ca"),
+        read_pem(key, "tls_client_key") if key else None,
+        read_pem(certificate, "tls_client_certificate") if certificate else None,
+    )
+    return grpc.secure_channel(address, credentials, options)

@@ -1,0 +1,230 @@
+"""One version of a model in memory: checked, loaded, warmed up, and called."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
+
+from components.errors import DamagedArtifactError, InputError
+from components.serving.repository import verify_version
+from components.serving.tensors import TensorSpec, from_proto, to_proto
+from components.storage.artifact import read_json
+
+DEFAULT_SIGNATURE = "serving_default"
+PREDICT_MAPS = "predict_maps"
+PREDICT_PNG = "predict_png"
+DESCRIBE = "describe"
+DESCRIPTION = "assets.extra/ssfr.json"
+WARMUP = "assets.extra/tf_serving_warmup_requests"
+
+
+class CallError(Exception):
+    """Why a call can't be answered, as gRPC says it."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class Signature:
+    """One function of a SavedModel, with what goes in and what comes out."""
+
+    def __init__(self, name: str, function: Any, definition: SignatureDef) -> None:
+        self.name = name
+        self.definition = definition
+        self.inputs = {key: TensorSpec.of(info) for key, info in sorted(definition.inputs.items())}
+        self.outputs = sorted(definition.outputs)
+        self._function = function
+
+    def __call__(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run the function on arrays that were checked."""
+        answer = self._function(**{key: tf.constant(array) for key, array in arrays.items()})
+        # numpy() of a scalar string is plain bytes.
+        return {
+            key: np.asarray(answer[key].numpy(), dtype=object if answer[key].dtype == tf.string else None)
+            for key in self.outputs
+        }
+
+    def decode(self, inputs: Mapping[str, TensorProto], max_batch: int) -> dict[str, np.ndarray]:
+        """Check a request's tensors and return them as arrays.
+
+        Raises
+        ------
+        CallError
+            INVALID_ARGUMENT: an input too many or too few, a wrong dtype or shape, a batch too large.
+        """
+        if inputs.keys() != self.inputs.keys():
+            sent, needed = set(inputs), set(self.inputs)
+            raise _invalid(
+                f"input size does not match signature '{self.name}': {len(sent)}!={len(needed)}. "
+                f"Sent extra: {sorted(sent - needed)}. Missing but required: {sorted(needed - sent)}."
+            )
+        arrays = {}
+        for key, spec in self.inputs.items():
+            shape = inputs[key].tensor_shape.dim
+            if spec.shape and spec.shape[0] is None and shape and shape[0].size > max_batch:
+                raise _invalid(f"input '{key}': a batch of {shape[0].size}, at most {max_batch} are answered")
+            try:
+                arrays[key] = from_proto(inputs[key], spec)
+            except ValueError as error:
+                raise _invalid(f"input '{key}': {error}") from None
+        return arrays
+
+
+class Servable:
+    """A loaded version.
+
+    Attributes
+    ----------
+    signatures
+        By name, sorted.
+    """
+
+    def __init__(self, name: str, version: int, signatures: Mapping[str, Signature], keep: object) -> None:
+        self.name = name
+        self.version = version
+        self.signatures = signatures
+        self._keep = keep
+        self._calls = 0
+        self._lock = threading.Lock()
+
+    @classmethod
+    def load(cls, directory: Path, name: str, version: int) -> Servable:
+        """Check a version's digests, load it, and run its warm-up requests.
+
+        Raises
+        ------
+        InputError
+            Not a model of ours, damaged, unreadable, or it computes something else than it did when it
+            was exported. The message says which.
+        """
+        verify_version(directory)
+        try:
+            definitions = _signature_definitions(directory)
+            loaded = tf.saved_model.load(str(directory))
+            signatures = {
+                key: Signature(key, loaded.signatures[key], definitions[key]) for key in sorted(definitions)
+            }
+            servable = cls(name, version, signatures, loaded)
+            servable._warm_up(directory)
+        except (OSError, ValueError, KeyError, DecodeError, CallError, tf.errors.OpError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise InputError(f"{directory}: not loadable as a SavedModel ({reason})") from None
+        return servable
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is under way."""
+        return self._calls > 0
+
+    @contextmanager
+    def call(self) -> Iterator[None]:
+        """Count a call as under way."""
+        with self._lock:
+            self._calls += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._calls -= 1
+
+    def signature(self, name: str) -> Signature:
+        """Return a signature; the empty name is ``serving_default``.
+
+        Raises
+        ------
+        CallError
+            FAILED_PRECONDITION: there is none of that name.
+        """
+        try:
+            return self.signatures[name or DEFAULT_SIGNATURE]
+        except KeyError:
+            raise CallError(
+                grpc.StatusCode.FAILED_PRECONDITION,
+                f'Serving signature key "{name or DEFAULT_SIGNATURE}" not found. '
+                f"This model has: {', '.join(self.signatures)}.",
+            ) from None
+
+    def predict(
+        self,
+        signature_name: str,
+        inputs: Mapping[str, TensorProto],
+        output_filter: Sequence[str],
+        max_batch: int,
+    ) -> dict[str, TensorProto]:
+        """Answer one Predict call.
+
+        Raises
+        ------
+        CallError
+            With TF Serving's status code.
+        """
+        signature = self.signature(signature_name)
+        unknown = sorted(set(output_filter) - set(signature.outputs))
+        if unknown:
+            raise _invalid(f"output tensor alias not found in signature: {unknown[0]}")
+        arrays = signature.decode(inputs, max_batch)
+        try:
+            answer = signature(arrays)
+        except tf.errors.OpError as error:
+            raise CallError(_STATUS.get(error.error_code, grpc.StatusCode.INTERNAL), _reason(error)) from None
+        return {key: to_proto(answer[key]) for key in output_filter or signature.outputs}
+
+    def _warm_up(self, directory: Path) -> None:
+        path = directory / WARMUP
+        if not path.exists():
+            return
+        known: dict[str, Any] = {}
+        if (directory / DESCRIPTION).exists():
+            known = read_json(directory / DESCRIPTION).get("known_answers", {})
+        for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
+            request: PredictRequest = PredictionLog.FromString(record).predict_log.request
+            signature = self.signature(request.model_spec.signature_name)
+            answer = signature(signature.decode(request.inputs, max_batch=2**31))
+            expected = known.get(signature.name)
+            if expected is None:
+                continue
+            difference = np.abs(answer["log10_ssfr"] - np.asarray(expected["log10_ssfr"], np.float32)).max()
+            if not difference <= expected["tolerance_dex"]:
+                raise DamagedArtifactError(
+                    f"{directory}: signature '{signature.name}' differs by {difference:.2g} dex from the "
+                    "answers it gave when it was exported; deploy the model again on this machine"
+                )
+
+
+_NOT_A_REASON = ("Graph execution error", "Detected at node", "<stack traces", "[[{{node")
+_STATUS = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _invalid(message: str) -> CallError:
+    return CallError(grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def _reason(error: tf.errors.OpError) -> str:
+    """Return the first words of TensorFlow's message: what an assertion of the graph said, if it was one."""
+    text = error.message or type(error).__name__
+    asserted = re.search(r"assertion failed: \[(.*)\]", text)
+    if asserted:
+        return asserted[1]
+    lines = (line.strip() for line in text.splitlines())
+    return next((line for line in lines if line and not line.startswith(_NOT_A_REASON)), text)
+
+
+def _signature_definitions(directory: Path) -> dict[str, SignatureDef]:
+    saved = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    definitions = saved.meta_graphs[0].signature_def
+    return {key: value for key, value in definitions.items() if not key.startswith("__")}

@@ -1,0 +1,162 @@
+"""Model folders with random weights, small models to serve, and servers to ask, for the tests of serving."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from components.config import CompactSettings, ServingSettings, TrainingSettings
+from components.imagesets.spec import ChannelScale, ImageSpec
+from components.models.folder import write_model
+from components.models.networks import build_network
+from components.storage.artifact import publish
+
+FIELDS = ("entropy", "mass", "temperature")
+PIXELS = 32
+
+
+def map_spec(pixels: int = PIXELS, eight_bit: bool = False) -> ImageSpec:
+    """A model of maps; `eight_bit`: through the 8-bit picture, as the thesis did."""
+    common = {
+        "case": "composite",
+        "source": "maps",
+        "fields": FIELDS,
+        "units": ("keV cm^2", "Msun", "K"),
+        "pixels": pixels,
+        "channels": FIELDS,
+    }
+    if eight_bit:
+        maxima = {"entropy": 50.0, "mass": 3e5, "temperature": 2e5}
+        return ImageSpec(
+            **common,
+            weighting="sum",
+            pixel_type="uint8",
+            stretch="lupton",
+            composite=FIELDS,
+            maxima=maxima,
+        )
+    scales = {
+        name: ChannelScale(softening=softening, mean=2.0, std=1.5)
+        for name, softening in zip(FIELDS, (1.0, 1e4, 1e4), strict=True)
+    }
+    return ImageSpec(
+        **common,
+        pixel_kpc=90 / pixels,
+        weighting="mass_weighted_mean",
+        pixel_type="float32",
+        stretch="asinh",
+        scales=scales,
+    )
+
+
+def image_spec(pixels: int = PIXELS) -> ImageSpec:
+    """A model of an image catalogue."""
+    colours = ("red", "green", "blue")
+    return ImageSpec(
+        case="composite",
+        source="images",
+        fields=colours,
+        units=("", "", ""),
+        pixels=pixels,
+        weighting="none",
+        channels=colours,
+        pixel_type="float32",
+        stretch="linear",
+        scales={name: ChannelScale(mean=0.4, std=0.3) for name in colours},
+    )
+
+
+def write_random_model(folder: Path, spec: ImageSpec, seed: int = 0, offset: float = -10.5) -> Path:
+    """Write a model folder as training does, with weights that nobody trained."""
+    if spec.pixel_type == "uint8" and spec.pixels == 256:
+        settings = TrainingSettings(model="vgg16", loss="mse", vgg16={"weights": "random"})
+        interval = {"kind": "residuals", "lower": -0.3, "upper": 0.4}
+    else:
+        compact = CompactSettings(input_pixels=16, widths=(8, 16), dense=8)
+        settings = TrainingSettings(compact=compact)
+        interval = {"kind": "scaled_sigma", "factor": 1.1}
+    network = build_network(settings, spec, seed)
+    folder.mkdir(parents=True)
+    write_model(
+        folder,
+        {
+            "case": spec.case,
+            "model": settings.model,
+            "training": settings.model_dump(mode="json"),
+            "spec": spec.model_dump(mode="json"),
+            "label": {"name": "log10_ssfr", "unit": "dex of 1/yr", "offset": offset, "scale": 0.5},
+            "interval": interval,
+            "seed": seed,
+            "backbone": network.backbone,
+        },
+        network.trained.get_weights(),
+    )
+    return folder
+
+
+def random_maps(count: int, pixels: int = PIXELS, seed: int = 0) -> np.ndarray:
+    """Return (n, 3, P, P) float32 maps in the units of `map_spec`, with holes where there is no gas."""
+    generator = np.random.default_rng(seed)
+    maps = generator.lognormal(0.0, 1.0, (count, 3, pixels, pixels)).astype(np.float32)
+    maps *= np.array([5.0, 3e4, 2e4], np.float32)[:, None, None]
+    empty = generator.random((count, pixels, pixels)) < 0.3
+    maps[:, 1][empty] = 0.0
+    for field in (0, 2):
+        maps[:, field][empty] = np.nan
+    return maps
+
+
+def random_pictures(count: int, pixels: int = PIXELS, seed: int = 0) -> np.ndarray:
+    """Return (n, P, P, 3) uint8 pictures."""
+    return np.random.default_rng(seed).integers(0, 256, (count, pixels, pixels, 3), dtype=np.uint8)
+
+
+def write_toy(
+    root: Path, version: int, name: str = "toy", answer: float = -10.0, seconds: float = 0.0
+) -> Path:
+    """Write a version whose log10 sSFR is `answer` plus the mean of the map, and that takes its time."""
+    pixels = 4
+
+    class Toy(tf.Module):
+        def __init__(self):
+            super().__init__()
+            self.offset = tf.Variable(answer, dtype=tf.float32)
+
+        @tf.function(input_signature=[tf.TensorSpec((None, 1, pixels, pixels), tf.float32, name="maps")])
+        def predict_maps(self, maps):
+            end = tf.timestamp() + seconds
+            turns = tf.while_loop(lambda _: tf.timestamp() < end, lambda i: i + 1, [0])[0]
+            nothing = 0.0 * tf.cast(turns, tf.float32)
+            value = self.offset + tf.reduce_mean(maps, axis=[1, 2, 3]) + nothing
+            return {"log10_ssfr": value, "ssfr": 10.0**value, "lower": value - 0.1, "upper": value + 0.1}
+
+    description = {
+        "takes": ["maps"],
+        "fields": ["mass"],
+        "units": ["Msun"],
+        "pixels": pixels,
+        "pixel_kpc": None,
+        "weighting": "sum",
+    }
+    toy = Toy()
+    text = json.dumps(description)
+    describe = tf.function(lambda: {"json": tf.constant(text)}, input_signature=[])
+    predict = toy.predict_maps.get_concrete_function()
+    part = root / name / f".{version}.part"
+    signatures = {
+        "describe": describe.get_concrete_function(),
+        "predict_maps": predict,
+        "serving_default": predict,
+    }
+    tf.saved_model.save(toy, str(part), signatures=signatures)
+    publish(part, root / name / str(version), {"step": "toy"})
+    return root / name / str(version)
+
+
+def serving(**changes: object) -> ServingSettings:
+    """Return serving's settings with some changed; any free port, and impatient."""
+    defaults = {"port": 0, "poll_s": 0.1, "grace_s": 10.0, "deadline_s": 30.0, "retries": 0}
+    return ServingSettings.model_validate(defaults | changes)

@@ -1,0 +1,219 @@
+"""Step 6 whole: from model folders and an evaluation to a repository whose service was checked."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from exported_models import (
+    PIXELS,
+    image_spec,
+    map_spec,
+    random_maps,
+    random_pictures,
+    serving,
+    write_random_model,
+)
+from training_samples import write_prepared
+
+from components.config import DeploymentSettings, Settings
+from components.deployment.deploy import run
+from components.errors import InputError
+from components.models.predictor import Predictor
+from components.progress import SILENT, Progress
+from components.serving.client import Client
+from components.serving.inputs import read_inputs
+from components.serving.repository import ModelFolder
+from components.serving.server import Server
+
+SPLIT = np.array(["train"] * 4 + ["validation"] * 2 + ["test"] * 5 + ["promotion"] * 5)
+BEST = -10.5
+"""Offset [dex] of the model whose predictions are the truth of these tests."""
+
+
+class Study:
+    """Maps, a prepared table, models, and for each an evaluation; all in one folder."""
+
+    def __init__(self, folder, images=False):
+        self.folder = folder
+        self.spec = image_spec() if images else map_spec()
+        self.repository = folder / "models"
+        count = len(SPLIT)
+        self.maps = random_pictures(count).transpose(0, 3, 1, 2) if images else random_maps(count)
+        truth = self.predict(self.model(BEST)).log10_ssfr.astype(float)
+        self.maps_dir, self.prepared_dir = write_prepared(folder, self.maps, truth, SPLIT)
+        self.galaxies = pd.read_parquet(self.prepared_dir / "galaxies.parquet")
+
+    def model(self, offset):
+        folder = self.folder / f"model{offset}"
+        return folder if folder.exists() else write_random_model(folder, self.spec, offset=offset)
+
+    def predict(self, model_dir):
+        predictor = Predictor.load(model_dir)
+        if self.spec.source == "images":
+            return predictor.predict_images(np.ascontiguousarray(self.maps.transpose(0, 2, 3, 1)))
+        return predictor.predict_maps(self.maps)
+
+    def evaluation(self, offset, beats=True, wrong_by=0.0):
+        folder = self.folder / f"evaluation{offset}{beats}{wrong_by}"
+        folder.mkdir(exist_ok=True)
+        not_beaten = [] if beats else ["baseline_profiles"]
+        case = {"beats_baselines": beats, "not_beaten": not_beaten}
+        (folder / "metrics.json").write_text(
+            json.dumps({"best_case": "composite", "cases": {"composite": case}})
+        )
+        found = self.predict(self.model(offset))
+        table = self.galaxies[["galaxy", "split", "log10_ssfr"]].assign(
+            case="composite", predicted=found.log10_ssfr + wrong_by, lower=found.lower, upper=found.upper
+        )
+        table[table["split"] != "train"].to_parquet(folder / "predictions.parquet")
+        return folder
+
+    def deploy(self, offset, progress=SILENT, name="deployment", settings=None, **evaluated):
+        output = self.folder / name
+        output.mkdir(exist_ok=True)
+        return run(
+            output,
+            {"composite": self.model(offset)},
+            self.evaluation(offset, **evaluated),
+            self.maps_dir,
+            self.prepared_dir,
+            self.repository,
+            Settings(serving=serving(), deployment=settings or DeploymentSettings()),
+            progress,
+        )
+
+    @property
+    def served(self):
+        return ModelFolder(self.repository, "ssfr")
+
+
+@pytest.fixture
+def study(tmp_path):
+    return Study(tmp_path)
+
+
+def test_the_first_model_is_served_and_equals_the_offline_predictions(study):
+    result = study.deploy(BEST)
+    assert json.loads((study.folder / "deployment" / "deployment.json").read_text()) == result
+    assert (result["version"], result["label"], result["promoted"]) == (1, "stable", True)
+    assert result["max_difference_dex"] < 1e-4
+    assert result["served_galaxies"] == 5
+    example = study.galaxies.set_index("galaxy").loc[result["example"]["galaxy"]]
+    assert example["split"] == "test"
+    assert result["example"]["true"] == example["log10_ssfr"]
+    assert result["example"]["served"] == pytest.approx(result["example"]["offline"], abs=1e-4)
+    assert study.served.champion().version == 1
+    assert [path.name for path in study.repository.iterdir()].count("ssfr") == 1
+    assert not list(study.repository.glob(".staging-*"))
+
+
+def test_the_files_of_a_held_out_galaxy_are_predicted_by_the_deployed_model(study):
+    result = study.deploy(BEST)
+    files = sorted(study.maps_dir.glob("maps-*.h5"))
+    settings = serving()
+    with Server(study.repository, settings, SILENT) as server, Client(server.address, settings) as client:
+        inputs = read_inputs(files)
+        answer = client.predict(inputs)
+        index = inputs.names.index(result["example"]["galaxy"])
+        assert answer.log10_ssfr[index] == pytest.approx(result["example"]["offline"], abs=1e-4)
+        np.save(study.folder / "small.npy", np.zeros((3, 16, 16)))
+        with pytest.raises(InputError, match=rf"small\.npy: 16 px a side; the model takes {PIXELS} px"):
+            client.predict(read_inputs([study.folder / "small.npy"]))
+        images = Study(study.folder / "images", images=True)
+        with pytest.raises(InputError, match=r"\.h5: images; the model takes maps"):
+            client.predict(read_inputs(sorted(images.maps_dir.glob("maps-*.h5"))))
+
+
+def test_the_same_model_again_is_no_new_version(study):
+    study.deploy(BEST)
+    again = study.deploy(BEST, name="again")
+    assert again["version"] == 1
+    assert again["promoted"]
+    assert study.served.versions() == [1]
+    assert len(study.served.champion().history) == 1
+
+
+def test_a_better_challenger_takes_over_and_a_worse_one_does_not(study):
+    assert study.deploy(-10.1)["label"] == "stable"
+    better = study.deploy(-10.4, name="better")
+    assert (better["version"], better["champion"]) == (2, 2)
+    assert better["decision"]["champion_rmse_dex"] == pytest.approx(0.4, abs=1e-3)
+    assert better["decision"]["challenger_rmse_dex"] == pytest.approx(0.1, abs=1e-3)
+    worse = study.deploy(-10.2, name="worse")
+    assert (worse["version"], worse["label"], worse["champion"]) == (3, "canary", 2)
+    assert "champion version 2 0.1000 dex" in worse["reason"]
+    margin = study.deploy(BEST, name="margin", settings=DeploymentSettings(margin_dex=0.2))
+    assert (margin["version"], margin["label"], margin["champion"]) == (4, "canary", 2)
+    assert study.served.versions() == [2, 3, 4]
+
+
+def test_a_model_that_does_not_beat_the_baselines_is_reported_and_addressed_as_canary(study):
+    said = []
+
+    class Sink:
+        def emit(self, event):
+            said.append((event["kind"], event.get("text", "")))
+
+    result = study.deploy(BEST, Progress(Sink()), beats=False)
+    assert (result["promoted"], result["label"], result["champion"]) == (False, "canary", None)
+    assert "baseline_profiles" in result["reason"]
+    assert any(kind == "warn" and "baseline_profiles" in text for kind, text in said)
+    settings = serving()
+    with (
+        Server(study.repository, settings, SILENT) as server,
+        Client(server.address, settings, label="canary") as client,
+    ):
+        assert client.predict_maps(study.maps).versions.tolist() == [1] * len(SPLIT)
+
+
+def test_a_champion_of_other_maps_stays(study, tmp_path):
+    study.deploy(BEST)
+    other = Study(tmp_path / "other", images=True)
+    other.repository = study.repository
+    result = other.deploy(-10.4)
+    assert (result["version"], result["label"], result["champion"]) == (2, "canary", 1)
+    assert "can't be compared with version 1: takes" in result["reason"]
+
+
+def test_a_damaged_champion_can_not_be_compared_with(study):
+    study.deploy(-10.1)
+    (study.served.version_path(1) / "saved_model.pb").write_bytes(b"damaged")
+    result = study.deploy(BEST, name="again")
+    assert result["label"] == "canary"
+    assert "damaged" in result["reason"]
+
+
+def test_served_answers_that_differ_undo_the_deployment(study):
+    with pytest.raises(RuntimeError, match=r"differ from .* by 0\.01 dex.*nothing was deployed"):
+        study.deploy(BEST, wrong_by=0.01)
+    assert study.served.versions() == []
+    assert not (study.folder / "deployment" / "deployment.json").exists()
+    assert not list(study.repository.glob(".staging-*"))
+
+
+def test_a_model_of_an_image_catalogue_is_deployed(tmp_path):
+    study = Study(tmp_path, images=True)
+    result = study.deploy(BEST)
+    assert result["promoted"]
+    assert result["max_difference_dex"] < 1e-4
+
+
+def test_without_test_galaxies_there_is_nothing_to_check_with(study):
+    study.galaxies.loc[study.galaxies["split"] == "test", "split"] = "validation"
+    with pytest.raises(InputError, match="no test galaxies"):
+        study.deploy(BEST)
+
+
+def test_an_evaluation_of_another_case_is_named(study):
+    with pytest.raises(InputError, match="best case 'composite' has no model"):
+        run(
+            study.folder,
+            {"mass": study.model(BEST)},
+            study.evaluation(BEST),
+            study.maps_dir,
+            study.prepared_dir,
+            study.repository,
+            Settings(),
+            SILENT,
+        )

@@ -1,0 +1,97 @@
+"""Champion or challenger: when the label stable moves, and what is said."""
+
+import json
+import math
+
+import pandas as pd
+import pytest
+
+from components.config import DeploymentSettings
+from components.deployment.promotion import Candidate, decide, rmse_dex
+from components.errors import InputError
+
+
+def candidate(error_dex=0.2, beats=True, not_beaten=(), promotion=4):
+    """A model whose every prediction is off by `error_dex`."""
+    splits = ["promotion"] * promotion + ["test", "test"]
+    truth = [-10.0 - 0.1 * i for i in range(len(splits))]
+    table = pd.DataFrame(
+        {"split": splits, "log10_ssfr": truth, "predicted": [value + error_dex for value in truth]}
+    )
+    return Candidate("composite", beats, not_beaten, table)
+
+
+def test_the_first_model_that_beats_the_baselines_is_the_champion():
+    verdict = decide(candidate(), None, "there is none", DeploymentSettings())
+    assert verdict.promoted
+
+
+def test_a_model_that_does_not_beat_the_baselines_is_no_champion_even_if_it_is_the_first():
+    challenger = candidate(beats=False, not_beaten=("baseline_profiles",))
+    verdict = decide(challenger, None, "there is none", DeploymentSettings())
+    assert not verdict.promoted
+    assert "baseline_profiles" in verdict.reason
+
+
+def test_the_baselines_can_be_left_out_of_it():
+    settings = DeploymentSettings(require_beats_baselines=False)
+    assert decide(candidate(beats=False), None, "there is none", settings).promoted
+
+
+def test_a_better_challenger_is_promoted_and_the_reason_has_both_figures():
+    verdict = decide(candidate(0.2), 3, 0.25, DeploymentSettings())
+    assert verdict.promoted
+    assert verdict.figures["challenger_rmse_dex"] == pytest.approx(0.2)
+    assert verdict.figures["champion_rmse_dex"] == 0.25
+    assert "0.2000" in verdict.reason
+    assert "0.2500" in verdict.reason
+
+
+def test_a_tie_leaves_the_champion():
+    challenger = candidate(0.2)
+    held_out = challenger.of("promotion")
+    own = rmse_dex(held_out["log10_ssfr"], held_out["predicted"])
+    assert not decide(challenger, 3, own, DeploymentSettings()).promoted
+
+
+@pytest.mark.parametrize(("margin", "promoted"), [(0.04, True), (0.06, False)])
+def test_the_gain_must_exceed_the_margin(margin, promoted):
+    verdict = decide(candidate(0.2), 3, 0.25, DeploymentSettings(margin_dex=margin))
+    assert verdict.promoted is promoted
+
+
+def test_only_the_promotion_set_counts():
+    challenger = candidate(0.2)
+    test = challenger.predictions["split"] == "test"
+    challenger.predictions.loc[test, "predicted"] = 0.0
+    assert decide(challenger, 3, 0.25, DeploymentSettings()).promoted
+
+
+def test_a_champion_that_can_not_be_asked_stays():
+    verdict = decide(candidate(), 3, "fields: it takes mass", DeploymentSettings())
+    assert not verdict.promoted
+    assert "version 3: fields: it takes mass" in verdict.reason
+
+
+def test_without_promotion_galaxies_the_champion_stays():
+    verdict = decide(candidate(promotion=0), 3, math.nan, DeploymentSettings())
+    assert not verdict.promoted
+    assert "no promotion galaxies" in verdict.reason
+    assert verdict.figures["challenger_rmse_dex"] is None
+
+
+def test_the_best_case_is_read_from_the_evaluation(tmp_path):
+    cases = {"mass": {"beats_baselines": False, "not_beaten": ["baseline_mean"]}}
+    (tmp_path / "metrics.json").write_text(json.dumps({"best_case": "mass", "cases": cases}))
+    pd.DataFrame({"case": ["mass", "other"], "split": ["test", "test"]}).to_parquet(
+        tmp_path / "predictions.parquet"
+    )
+    found = Candidate.read(tmp_path)
+    assert (found.case, found.beats_baselines, found.not_beaten) == ("mass", False, ("baseline_mean",))
+    assert len(found.predictions) == 1
+
+
+def test_metrics_without_a_best_case_are_named(tmp_path):
+    (tmp_path / "metrics.json").write_text("{}")
+    with pytest.raises(InputError, match=r"metrics\.json: no best_case"):
+        Candidate.read(tmp_path)

@@ -1,0 +1,214 @@
+"""The model repository on disk: versions, labels, digests, and what is refused."""
+
+import json
+import multiprocessing
+
+import pytest
+
+from components.errors import DamagedArtifactError, InputError, LockedError
+from components.serving.repository import ModelFolder, model_names, scratch, verify_version
+from components.storage.artifact import publish
+
+
+def add(root, digest="d", name="ssfr"):
+    """Put a version with two files into a repository."""
+    with scratch(root) as staging:
+        part = staging / "part"
+        (part / "variables").mkdir(parents=True)
+        (part / "saved_model.pb").write_bytes(b"program")
+        (part / "variables" / "data").write_bytes(digest.encode())
+        publish(part, staging / "1", {"model_digest": digest})
+        return ModelFolder(root, name).adopt(staging / "1")
+
+
+def test_versions_count_up_from_one(tmp_path):
+    assert [add(tmp_path), add(tmp_path), add(tmp_path)] == [1, 2, 3]
+    assert ModelFolder(tmp_path, "ssfr").versions() == [1, 2, 3]
+
+
+def test_versions_are_ordered_as_numbers_not_as_words(tmp_path):
+    for version in ("9", "10", "100"):
+        (tmp_path / "ssfr" / version).mkdir(parents=True)
+    assert ModelFolder(tmp_path, "ssfr").versions() == [9, 10, 100]
+    assert add(tmp_path) == 101
+
+
+@pytest.mark.parametrize("odd", ["latest", "3.1", "-1", "007", "٣", "1" * 40])
+def test_a_folder_that_is_no_whole_number_is_ignored_with_a_warning(tmp_path, odd):
+    add(tmp_path)
+    (tmp_path / "ssfr" / odd).mkdir()
+    warnings = []
+    assert ModelFolder(tmp_path, "ssfr").versions(warnings.append) == [1]
+    assert len(warnings) == 1
+    assert odd in warnings[0]
+
+
+def test_hidden_folders_and_files_are_ignored_silently(tmp_path):
+    add(tmp_path)
+    (tmp_path / "ssfr" / ".2.part").mkdir()
+    (tmp_path / "ssfr" / "7").write_text("a file")
+    warnings = []
+    assert ModelFolder(tmp_path, "ssfr").versions(warnings.append) == [1]
+    assert warnings == []
+
+
+def test_the_number_of_a_removed_version_is_not_used_again(tmp_path):
+    folder = ModelFolder(tmp_path, "ssfr")
+    folder.decide(add(tmp_path), True, {})
+    folder.decide(add(tmp_path), False, {})
+    folder.decide(add(tmp_path), False, {})
+    assert folder.prune(1) == [2]
+    (tmp_path / "ssfr" / "3" / "manifest.json").unlink()
+    assert add(tmp_path) == 4
+
+
+def test_the_champion_is_never_pruned(tmp_path):
+    folder = ModelFolder(tmp_path, "ssfr")
+    folder.decide(add(tmp_path), True, {})
+    for _ in range(4):
+        folder.decide(add(tmp_path), False, {})
+    assert folder.prune(2) == [2, 3]
+    assert folder.versions() == [1, 4, 5]
+    assert folder.champion().version == 1
+
+
+def test_a_promoted_canary_loses_that_label(tmp_path):
+    folder = ModelFolder(tmp_path, "ssfr")
+    folder.decide(add(tmp_path), True, {"reason": "first"})
+    folder.decide(add(tmp_path), False, {"reason": "worse"})
+    assert folder.champion().labels == {"stable": 1, "canary": 2}
+    folder.decide(2, True, {"reason": "better"})
+    assert folder.champion().labels == {"stable": 2}
+    history = [(line["version"], line["reason"]) for line in folder.champion().history]
+    assert history == [(1, "first"), (2, "worse"), (2, "better")]
+
+
+def test_the_champion_file_says_it_in_plain_words(tmp_path):
+    ModelFolder(tmp_path, "ssfr").decide(add(tmp_path), True, {"reason": "first"})
+    data = json.loads((tmp_path / "ssfr" / "champion.json").read_text())
+    assert data["champion"] == 1
+    assert data["labels"] == {"stable": 1}
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"labels": {"stable": "x"}, "history": []}', "{}"])
+def test_a_damaged_champion_file_is_named(tmp_path, content):
+    add(tmp_path)
+    (tmp_path / "ssfr" / "champion.json").write_text(content)
+    with pytest.raises(InputError, match=r"champion\.json"):
+        ModelFolder(tmp_path, "ssfr").champion()
+
+
+def test_a_model_is_found_by_its_digest_unless_its_version_is_damaged(tmp_path):
+    add(tmp_path, "one"), add(tmp_path, "two")
+    folder = ModelFolder(tmp_path, "ssfr")
+    assert folder.find("one") == 1
+    assert folder.find("three") is None
+    (tmp_path / "ssfr" / "1" / "saved_model.pb").write_bytes(b"PROGRAM")
+    assert folder.find("one") is None
+
+
+def test_a_whole_version_passes(tmp_path):
+    add(tmp_path, "one")
+    assert verify_version(tmp_path / "ssfr" / "1")["model_digest"] == "one"
+
+
+def test_an_altered_file_is_refused(tmp_path):
+    add(tmp_path)
+    (tmp_path / "ssfr" / "1" / "saved_model.pb").write_bytes(b"pr0gram")
+    with pytest.raises(DamagedArtifactError, match=r"saved_model\.pb: damaged"):
+        verify_version(tmp_path / "ssfr" / "1")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    add(tmp_path)
+    (tmp_path / "ssfr" / "1" / "variables" / "data").unlink()
+    with pytest.raises(DamagedArtifactError, match="variables/data: absent"):
+        verify_version(tmp_path / "ssfr" / "1")
+
+
+def test_an_added_file_is_refused(tmp_path):
+    add(tmp_path)
+    (tmp_path / "ssfr" / "1" / "saved_model.cpb").write_bytes(b"another program")
+    with pytest.raises(DamagedArtifactError, match=r"saved_model\.cpb: not listed"):
+        verify_version(tmp_path / "ssfr" / "1")
+
+
+def test_a_link_is_refused(tmp_path):
+    add(tmp_path)
+    data = tmp_path / "ssfr" / "1" / "variables" / "data"
+    data.rename(tmp_path / "elsewhere")
+    data.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(DamagedArtifactError, match="link"):
+        verify_version(tmp_path / "ssfr" / "1")
+
+
+def test_a_manifest_that_leads_outside_is_refused(tmp_path):
+    add(tmp_path)
+    (tmp_path / "outside").write_bytes(b"x")
+    path = tmp_path / "ssfr" / "1" / "manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["files"]["../../outside"] = {"sha256": "0", "bytes": 1}
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(DamagedArtifactError, match="absent, but listed"):
+        verify_version(tmp_path / "ssfr" / "1")
+
+
+@pytest.mark.parametrize("content", ["[]", '{"files": 3}', '{"files": {"saved_model.pb": 1}}', "{}"])
+def test_a_manifest_that_is_none_is_refused(tmp_path, content):
+    add(tmp_path)
+    (tmp_path / "ssfr" / "1" / "manifest.json").write_text(content)
+    with pytest.raises(InputError, match=r"manifest\.json"):
+        verify_version(tmp_path / "ssfr" / "1")
+
+
+def test_a_model_without_a_manifest_is_not_ours(tmp_path):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "saved_model.pb").write_bytes(b"program")
+    with pytest.raises(InputError, match="only models that ssfr exported"):
+        verify_version(tmp_path / "1")
+
+
+@pytest.mark.parametrize("name", ["../ssfr", "a/b", "", ".hidden", "a" * 200])
+def test_a_model_name_can_not_climb_out(tmp_path, name):
+    with pytest.raises(InputError, match="model name"):
+        ModelFolder(tmp_path, name)
+
+
+def test_models_are_listed_by_name(tmp_path):
+    add(tmp_path, name="b"), add(tmp_path, name="a")
+    assert model_names(tmp_path) == ["a", "b"]
+
+
+def test_no_repository_and_a_models_own_folder_are_told_apart(tmp_path):
+    with pytest.raises(InputError, match="deploy a model first"):
+        model_names(tmp_path / "nowhere")
+    add(tmp_path)
+    with pytest.raises(InputError, match="the folder above it"):
+        model_names(tmp_path / "ssfr")
+
+
+def _hold(root, ready, done):
+    with scratch(root):
+        ready.set()
+        done.wait(30)
+
+
+def test_two_deployments_at_once_are_refused(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    ready, done = context.Event(), context.Event()
+    other = context.Process(target=_hold, args=(tmp_path, ready, done))
+    other.start()
+    assert ready.wait(30)
+    with pytest.raises(LockedError, match="another deployment"), scratch(tmp_path):
+        pass
+    done.set()
+    other.join()
+
+
+def test_what_a_killed_deployment_left_is_removed_by_the_next(tmp_path):
+    (tmp_path / ".staging-old" / "ssfr" / "1").mkdir(parents=True)
+    (tmp_path / "ssfr" / ".removed-3" / "variables").mkdir(parents=True)
+    add(tmp_path)
+    assert not (tmp_path / ".staging-old").exists()
+    assert not (tmp_path / "ssfr" / ".removed-3").exists()
+    assert not list(tmp_path.glob(".staging-*"))
