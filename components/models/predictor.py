@@ -1,0 +1,183 @@
+"""From maps or pictures to log10 sSFR with an interval: offline, and as the graph that is served."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from keras import ops
+from keras.config import backend
+from pydantic import ValidationError
+
+from components.config import TrainingSettings
+from components.errors import InputError
+from components.imagesets.spec import ImageSpec
+from components.imagesets.transform import images, images_from_pictures
+from components.models.folder import DESCRIPTION, read_description, read_weights
+from components.models.networks import Network, build_network, mean_and_log_variance
+from components.models.weights import VGG16_MD5
+
+Outputs = dict[str, Any]
+"""log10_ssfr, lower, upper [dex of 1/yr] and ssfr [1/yr], each (n,) float32 tensors."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Predictions of n galaxies, each (n,) float32 in dex of 1/yr.
+
+    `lower` and `upper` bound the interval that holds the true value with the probability named in
+    model.json (settings.evaluation.interval).
+    """
+
+    log10_ssfr: np.ndarray
+    lower: np.ndarray
+    upper: np.ndarray
+
+
+def traced(graph: Callable[[Any], Outputs]) -> Callable[[Any], Outputs]:
+    """Return `graph` run as the SavedModel runs it, so that both round alike.
+
+    One call at a time, TensorFlow rounds otherwise: a pixel of an 8-bit image can then fall on the other
+    side of a whole number, which moved a prediction by 4e-4 dex. Other backends cannot export, and stay.
+    """
+    if backend() != "tensorflow":
+        return graph
+    import tensorflow as tf
+
+    return tf.function(graph, reduce_retracing=True)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A trained model with everything in front of it and behind it.
+
+    Attributes
+    ----------
+    spec
+        From raw maps or pictures to the network's input.
+    network
+        From images to outputs.
+    offset, scale
+        log10 sSFR [dex of 1/yr] = offset + scale x first output.
+    interval
+        As in model.json: ``{"kind": "scaled_sigma", "factor"}`` or ``{"kind": "residuals", "lower",
+        "upper"}`` [dex].
+    """
+
+    spec: ImageSpec
+    network: Network
+    offset: float
+    scale: float
+    interval: dict[str, Any]
+
+    @classmethod
+    def load(cls, directory: Path, expected_md5: str = VGG16_MD5) -> Self:
+        """Read a model folder.
+
+        Parameters
+        ----------
+        directory
+            Written by training.
+        expected_md5
+            Of VGG16's weights file, where the model needs it.
+
+        Raises
+        ------
+        InputError
+            Not a model folder, a damaged one, or VGG16's weights are not those it was trained with.
+        """
+        description = read_description(directory)
+        try:
+            settings = TrainingSettings.model_validate(description["training"])
+            spec = ImageSpec.model_validate(description["spec"])
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            key = ".".join(str(part) for part in problem["loc"])
+            raise InputError(
+                f"{directory / DESCRIPTION}: {key}: {problem['msg'].lower()}; train it again"
+            ) from None
+        network = build_network(settings, spec, description["seed"], expected_md5=expected_md5)
+        if network.backbone != description["backbone"]:
+            raise InputError(
+                f"{directory / DESCRIPTION}: trained with other weights of VGG16 than those at"
+                f" '{settings.vgg16.weights}'; put the right file there or train it again"
+            )
+        network.trained.set_weights(read_weights(directory, description))
+        label = description["label"]
+        return cls(spec, network, label["offset"], label["scale"], description["interval"])
+
+    def graph_maps(self, maps: Any) -> Outputs:
+        """Predict from (n, F, P, P) raw maps (`spec.fields`, in `spec.units`; uint8 for image catalogues).
+
+        Written in keras.ops alone, with any n including 0, so that tf.function can trace it.
+        """
+        return self._outputs(images(ops, maps, self.spec))
+
+    def graph_pictures(self, pictures: Any) -> Outputs:
+        """Predict from (n, P, P, 3) uint8 pictures, where `spec.accepts_images`; traceable likewise."""
+        return self._outputs(images_from_pictures(ops, pictures, self.spec))
+
+    def graph(self, inputs: Any) -> Outputs:
+        """Predict from the model's native input: pictures for an image catalogue's, else maps."""
+        return self.graph_pictures(inputs) if self.spec.source == "images" else self.graph_maps(inputs)
+
+    def predict_maps(self, maps: np.ndarray, batch: int = 32) -> Prediction:
+        """Predict from (n, F, P, P) raw maps, `batch` galaxies at a time."""
+        side = self.spec.pixels
+        return self._predict(self._traced_maps, maps, (len(self.spec.fields), side, side), batch)
+
+    def predict_images(self, pictures: np.ndarray, batch: int = 32) -> Prediction:
+        """Predict from (n, P, P, 3) uint8 pictures, `batch` at a time.
+
+        Raises
+        ------
+        InputError
+            The model starts from float maps.
+        """
+        if not self.spec.accepts_images:
+            raise InputError(f"case '{self.spec.case}': the model takes physical maps, not 8-bit images")
+        if pictures.dtype != np.uint8:
+            raise InputError(f"images: expected uint8, found {pictures.dtype}")
+        return self._predict(self._traced_pictures, pictures, (self.spec.pixels, self.spec.pixels, 3), batch)
+
+    @cached_property
+    def _traced_maps(self) -> Callable[[Any], Outputs]:
+        return traced(self.graph_maps)
+
+    @cached_property
+    def _traced_pictures(self) -> Callable[[Any], Outputs]:
+        return traced(self.graph_pictures)
+
+    def _predict(
+        self, graph: Callable[[Any], Outputs], inputs: np.ndarray, shape: tuple[int, ...], batch: int
+    ) -> Prediction:
+        if inputs.shape[1:] != shape:
+            expected = ", ".join(str(length) for length in ("n", *shape))
+            raise InputError(f"model of case '{self.spec.case}': expected ({expected}), found {inputs.shape}")
+        names = ("log10_ssfr", "lower", "upper")
+        result = {name: np.empty(len(inputs), np.float32) for name in names}
+        for start in range(0, len(inputs), batch):
+            part = slice(start, start + batch)
+            outputs = graph(ops.convert_to_tensor(inputs[part]))
+            for name in names:
+                result[name][part] = ops.convert_to_numpy(outputs[name])
+        return Prediction(**result)
+
+    def _outputs(self, network_input: Any) -> Outputs:
+        # TensorFlow's fused convolutions fail on an empty batch, so the network always sees one row.
+        count = ops.shape(network_input)[0]
+        blank = ops.zeros((1, *network_input.shape[1:]), dtype=network_input.dtype)
+        rows = ops.concatenate([network_input, blank])[: ops.maximum(count, 1)]
+        outputs = self.network(rows)[:count]
+        value = self.offset + self.scale * outputs[:, 0]
+        if self.interval["kind"] == "scaled_sigma":
+            _, log_variance = mean_and_log_variance(outputs)
+            half = self.interval["factor"] * self.scale * ops.exp(0.5 * log_variance)
+            lower, upper = value - half, value + half
+        else:
+            lower, upper = value + self.interval["lower"], value + self.interval["upper"]
+        return {"log10_ssfr": value, "ssfr": ops.power(10.0, value), "lower": lower, "upper": upper}

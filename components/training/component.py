@@ -1,0 +1,48 @@
+"""Step 4 as the pipeline sees it: train the network of one case."""
+
+from kfp import dsl
+from kfp.dsl import Dataset, Input, Model, Output
+
+from components.step import IMAGE
+
+
+@dsl.component(base_image=IMAGE, install_kfp_package=False)
+def training(
+    workdir: str,
+    settings: str,
+    case: str,
+    maps: Input[Dataset],
+    prepared: Input[Dataset],
+    model: Output[Model],
+) -> None:
+    """Train the network of one case.
+
+    Args:
+        workdir: folder of the run.
+        settings: all settings, as JSON.
+        case: name of the image set.
+        maps: of step 2.
+        prepared: of step 3.
+        model: weights, their description and the training history.
+    """
+    from pathlib import Path
+    from typing import Any
+
+    from components.step import open_step
+
+    with open_step("training", workdir, settings) as step:
+        maps_dir, prepared_dir = Path(maps.path), Path(prepared.path)
+
+        def work(output: Path) -> dict[str, Any]:
+            from components.training.train import run
+
+            return run(output, maps_dir, prepared_dir, case, step.settings, step.progress)
+
+        model.uri = step.do(
+            work,
+            inputs={"maps": maps_dir, "prepared": prepared_dir},
+            sections=("seed", "preprocessing", "cases", "training", "evaluation.interval"),
+            extra={"case": case},
+            label=f"training/{case}",
+        )
+        model.metadata["case"] = case
