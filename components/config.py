@@ -19,8 +19,12 @@ Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, Field(gt=0.0)]
 
 
+IMAGE_CHANNELS = ("red", "green", "blue")
+"""What the maps of an image catalogue are called."""
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
 
 class SimulationSettings(_Section):
@@ -341,6 +345,32 @@ class Settings(_Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"cases: the name '{twice[0]}' is used twice")
+        reserved = [name for name in names if name.startswith("baseline_")]
+        if reserved:
+            raise ValueError(f"cases: '{reserved[0]}': names that begin with 'baseline_' are the baselines'")
+        return self
+
+    @model_validator(mode="after")
+    def _channels_are_drawn(self) -> Self:
+        known = {*self.projection.fields, *IMAGE_CHANNELS}
+        for case in self.cases:
+            for channel in case.channels:
+                if channel not in known:
+                    raise ValueError(
+                        f"cases: '{case.name}': no field '{channel}' among projection.fields{nearest(channel, known)}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _model_fits_images(self) -> Self:
+        if self.training.model == "vgg16" and self.projection.pixels != 256:
+            raise ValueError(
+                f"training.model vgg16 needs projection.pixels 256, not {self.projection.pixels}"
+            )
+        if self.preprocessing.pixel_type == "float32" and self.preprocessing.normalisation != "training":
+            raise ValueError(
+                "preprocessing.normalisation: with pixel_type float32 only 'training' is possible"
+            )
         return self
 
 
@@ -386,7 +416,9 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Settin
         data = yaml.safe_load(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: no such settings file") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if data is None:
         data = {}
@@ -441,10 +473,3 @@ def _known_keys(location: list[str]) -> list[str]:
         candidates = [annotation, *getattr(annotation, "__args__", ())]
         model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), Settings)
     return list(model.model_fields)
-
-
-def width_kpc(projection: ProjectionSettings, h: float, redshift: float) -> float:
-    """Return the frame's physical width [kpc] at `redshift`."""
-    if projection.width_unit == "kpc":
-        return projection.width
-    return projection.width / h / (1.0 + redshift)

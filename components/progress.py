@@ -130,15 +130,22 @@ class EventFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._broken = False
 
     def emit(self, event: dict[str, Any]) -> None:
         """Append the event in one write; on a full disk it goes to standard error instead."""
+        line = ("\n" if self._broken else "") + json.dumps(event) + "\n"
         try:
-            with self._path.open("a") as stream:
-                stream.write(json.dumps(event) + "\n")
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                self._broken = os.write(descriptor, line.encode()) < len(line.encode())
+            finally:
+                os.close(descriptor)
         except OSError as error:
             if not disk_is_full(error):
                 raise
+            self._broken = True
+        if self._broken:
             print(describe(event), file=sys.stderr, flush=True)
 
 

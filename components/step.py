@@ -18,6 +18,8 @@ from components.storage.artifact import run_step
 IMAGE = "ssfr/train:0.1.0"
 """The container image of the steps on a cluster."""
 
+EVERY_SECTION = tuple(Settings.model_fields)
+
 LOCK = ".lock"
 EVENTS = "events.jsonl"
 
@@ -38,6 +40,8 @@ class Step:
         inputs: Mapping[str, Path | str],
         sections: tuple[str, ...],
         extra: Mapping[str, Any] | None = None,
+        room: str | None = None,
+        still_true: Callable[[Path], bool] | None = None,
         label: str | None = None,
     ) -> str:
         """Do the step's work, or find it done; return the artifact's folder.
@@ -50,8 +54,11 @@ class Step:
             Artifact folders, or fingerprints of foreign data.
         sections
             The settings that the step depends on, as dotted names: only a change in these makes it new.
+            `EVERY_SECTION` for all.
         extra
             Anything else that the result depends on.
+        room, still_true
+            As `components.storage.artifact.run_step`.
         label
             What the user knows this work by; by default the step's name.
         """
@@ -62,7 +69,7 @@ class Step:
             self.progress.start(label)
             return work(folder)
 
-        folder = run_step(self.name, self.workdir, inputs, settings, begin)
+        folder = run_step(self.name, self.workdir, inputs, settings, begin, room=room, still_true=still_true)
         self.progress.done(label, folder)
         return str(folder)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import resources
 from pathlib import Path
@@ -70,6 +71,10 @@ def simulate(
         problem = error.errors(include_url=False)[0]
         key = "--" + ".".join(str(part) for part in problem["loc"]).replace("_", "-")
         raise InputError(f"{key}: {problem['msg']}, found {problem['input']!r}") from None
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{directory}: can't be a folder: {error.strerror}") from None
     with display(_err) as sink:
         write_universe(directory, settings, Progress(sink))
 
@@ -165,7 +170,7 @@ def predict(
             }
             print(json.dumps(row))
         return
-    table = Table("galaxy", "log10 sSFR [1/yr]", "interval", "sSFR [1/yr]", "model version")
+    table = Table("galaxy", "predicted", "interval", "sSFR [1/yr]", "version", title="log10 sSFR [1/yr]")
     for name, log10_ssfr, lower, upper, ssfr, served_by in rows:
         table.add_row(
             name, f"{log10_ssfr:.3f}", f"{lower:.3f} .. {upper:.3f}", f"{ssfr:.3g}", f"{model} {served_by}"
@@ -239,6 +244,8 @@ def _show(outcome: Any, settings: Settings) -> None:
 
 def main() -> None:
     """Run the command line: bad input is one line and an exit code, a bug keeps its traceback."""
+    # TensorFlow greets on standard error, and a client imports it for the protocol alone.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app()
     except InputError as error:

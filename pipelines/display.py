@@ -101,7 +101,7 @@ def following(path: Path, sink: Sink) -> Iterator[Heard]:
                         if not line.endswith("\n"):
                             break
                         position += len(line.encode())
-                        _take(json.loads(line), heard, sink)
+                        _take(line, heard, sink)
             if last_look:
                 return
 
@@ -114,7 +114,11 @@ def following(path: Path, sink: Sink) -> Iterator[Heard]:
         thread.join()
 
 
-def _take(event: dict[str, Any], heard: Heard, sink: Sink) -> None:
+def _take(line: str, heard: Heard, sink: Sink) -> None:
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:  # half a line, from when the disk was full
+        return
     if event["kind"] == "error":
         heard.errors.append(event["text"])
         return

@@ -62,13 +62,14 @@ def check_disk(needed: Estimate, workdir: Path) -> None:
     Raises
     ------
     InputError
-        The file system of `workdir` has less space than the estimate.
+        The file system of `workdir` has less space than the estimate, less what is there already.
     """
-    place = next(folder for folder in (workdir, *workdir.parents) if folder.exists())
-    free = shutil.disk_usage(place).free
-    if free < needed.disk_bytes:
+    held = sum(path.stat().st_size for path in workdir.rglob("*") if path.is_file())
+    missing = needed.disk_bytes - held
+    free = shutil.disk_usage(workdir).free
+    if free < missing:
         raise InputError(
-            f"{workdir}: {free / 1e9:.2g} GB free, but the run may need {needed.disk_bytes / 1e9:.2g} GB; "
+            f"{workdir}: {free / 1e9:.2g} GB free, but the run may need {missing / 1e9:.2g} GB more; "
             "free some, or choose another --workdir"
         )
 

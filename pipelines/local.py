@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
+import errno
+import io
 import os
 import platform
 import shutil
@@ -16,9 +19,9 @@ from typing import Any, NoReturn
 from components.config import Settings
 from components.errors import InputError
 from components.processes import locked
-from components.progress import Progress, Sink
+from components.progress import Progress, Sink, disk_is_full
 from components.step import EVENTS, LOCK
-from components.storage.artifact import MANIFEST, STAGING, read_json, write_json
+from components.storage.artifact import MANIFEST, STAGING, atomic_file, read_json, write_json
 from pipelines.display import Heard, following
 from pipelines.estimate import check_disk, estimate
 from pipelines.study import IMAGE_STEPS, STEPS, study
@@ -110,23 +113,27 @@ def run(
     first = IMAGE_STEPS[0] if data.images else STEPS[0]
     cases = [case.name for case in settings.cases]
     stages = {last: study(cases, images=data.images, until=last) for last in dict.fromkeys((first, until))}
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--workdir {workdir}: can't be a folder: {error.strerror}") from None
     with locked(workdir / LOCK, str(workdir)):
         started = time.time()
         events = workdir / EVENTS
         events.unlink(missing_ok=True)
-        (workdir / LOG).unlink(missing_ok=True)
-        with following(events, sink) as heard:
+        with _Log(workdir / LOG) as log, following(events, sink) as heard:
             for last, pipeline in stages.items():
-                failure = _run_kfp(pipeline, arguments, workdir)
+                failure = _run_kfp(pipeline, arguments, workdir, log)
                 if failure is not None:
                     break
                 if last == first and until != first:
                     _announce(heard, first, settings, workdir, sink)
         if failure is not None:
-            _explain(failure, heard, workdir)
+            _explain(failure, heard, log)
         outcome = _outcome(workdir, heard.artifacts)
         _write_manifest(workdir / MANIFEST, settings, arguments, outcome, started)
-        shutil.rmtree(workdir / STAGING, ignore_errors=True)
+        if until is None:
+            shutil.rmtree(workdir / STAGING, ignore_errors=True)
         return outcome
 
 
@@ -138,45 +145,77 @@ def _announce(heard: Heard, first: str, settings: Settings, workdir: Path, sink:
     check_disk(needed, workdir)
 
 
-def _explain(failure: str, heard: Heard, workdir: Path) -> NoReturn:
+def _explain(failure: str, heard: Heard, log: _Log) -> NoReturn:
     if heard.errors:
         raise InputError(heard.errors[-1])
-    if shutil.disk_usage(workdir).free < 1 << 20:
-        raise InputError(f"{workdir}: no space left on the disk; free some and run the same command again")
-    raise RuntimeError(f"{failure}\n{_traceback(workdir / LOG)}")
+    if log.full or os.strerror(errno.ENOSPC) in log.tail():
+        raise InputError(
+            f"{log.path.parent}: no space left on the disk; free some and run the same command again"
+        )
+    raise RuntimeError(f"{failure}\n{log.traceback()}")
 
 
-def _run_kfp(pipeline: Any, arguments: dict[str, str], workdir: Path) -> str | None:
-    """Run through kfp.local with its output in a log file; return why it failed, or None."""
+class _Log(io.TextIOBase):
+    """KFP's own output: a file, and its end in memory, which is there on a full disk too."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.full = False
+        self._file = path.open("wb", buffering=0)
+        self._end: collections.deque[str] = collections.deque(maxlen=2000)
+
+    def write(self, text: str) -> int:
+        self._end.append(text)
+        try:
+            self._file.write(text.encode())
+        except OSError as error:
+            if not disk_is_full(error):
+                raise
+            self.full = True
+        return len(text)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def tail(self) -> str:
+        return "".join(self._end)
+
+    def traceback(self) -> str:
+        """Return the last traceback that a component printed."""
+        _, found, text = self.tail().rpartition("Traceback (most recent call last)")
+        if not found:
+            return f"see {self.path}"
+        return "\n".join(line.removeprefix("    ") for line in (found + text).splitlines())
+
+
+def _run_kfp(pipeline: Any, arguments: dict[str, str], workdir: Path, log: _Log) -> str | None:
+    """Run through kfp.local with its output in the log; return why it failed, or None."""
     from kfp import local
 
-    with (
-        (workdir / LOG).open("a", buffering=1) as log,
-        contextlib.redirect_stdout(log),
-        warnings.catch_warnings(),
-    ):
+    with contextlib.redirect_stdout(log), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="You may be attemp", category=RuntimeWarning)
-        local.init(local.SubprocessRunner(use_venv=False), pipeline_root=str(workdir / _ROOT))
+        root = workdir / _ROOT
+        local.init(
+            local.SubprocessRunner(use_venv=False),
+            pipeline_root=str(root),
+            workspace_root=str(root / "workspace"),
+        )
         try:
             pipeline(**arguments)
         except RuntimeError as error:
             return str(error)
         finally:
-            shutil.rmtree(workdir / _ROOT, ignore_errors=True)
+            shutil.rmtree(root, ignore_errors=True)
     return None
-
-
-def _traceback(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
-    starts = [i for i, line in enumerate(lines) if "Traceback (most recent call last)" in line]
-    return "\n".join(line.removeprefix("    ") for line in lines[starts[-1] :]) if starts else f"see {log}"
 
 
 def _origin(data: Data) -> str:
     """Say what the data are: a universe of our own is never passed off as a simulation."""
     if data.images:
         return f"image catalogue {Path(data.location).name}"
-    if (Path(data.location) / "universe.json").exists():
+    location = Path(data.location)  # a TNG directory, or the `output` in it
+    if any((folder / "universe.json").exists() for folder in (location, location.parent)):
         return "SYNTHETIC universe, not a cosmological simulation"
     return f"simulation {Path(data.location).name}"
 
@@ -185,7 +224,8 @@ def _outcome(workdir: Path, artifacts: dict[str, Path]) -> Outcome:
     report = None
     if "evaluation" in artifacts:
         report = workdir / "report.html"
-        shutil.copyfile(artifacts["evaluation"] / "report.html", report)
+        with atomic_file(report) as part:
+            shutil.copyfile(artifacts["evaluation"] / "report.html", part)
     deployment = read_json(artifacts["deployment"] / "deployment.json") if "deployment" in artifacts else None
     return Outcome(artifacts, report, deployment)
 

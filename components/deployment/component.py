@@ -33,6 +33,7 @@ def deployment(
     from typing import Any
 
     from components.step import open_step
+    from components.storage.artifact import read_json
 
     with open_step("deployment", workdir, settings) as step:
         maps_dir, prepared_dir, scores_dir = Path(maps.path), Path(prepared.path), Path(scores.path)
@@ -52,9 +53,15 @@ def deployment(
                 step.progress,
             )
 
+        def in_repository(folder: Path) -> bool:
+            told = read_json(folder / "deployment.json")
+            return (Path(repository) / told["model"] / str(told["version"])).is_dir()
+
         deployed.uri = step.do(
             work,
-            inputs={"maps": maps_dir, "prepared": prepared_dir, "scores": scores_dir} | folders,
+            inputs={"maps": maps_dir, "prepared": prepared_dir, "scores": scores_dir}
+            | {f"model/{case}": folder for case, folder in folders.items()},
             sections=("deployment", "serving"),
             extra={"repository": repository},
+            still_true=in_repository,
         )

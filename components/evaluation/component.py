@@ -32,7 +32,7 @@ def evaluation(
     from pathlib import Path
     from typing import Any
 
-    from components.step import open_step
+    from components.step import EVERY_SECTION, open_step
 
     with open_step("evaluation", workdir, settings) as step:
         maps_dir, prepared_dir = Path(maps.path), Path(prepared.path)
@@ -45,8 +45,9 @@ def evaluation(
 
         scores.uri = step.do(
             work,
-            inputs={"maps": maps_dir, "prepared": prepared_dir} | folders,
-            sections=("seed", "evaluation", "cases", "preprocessing", "training"),
+            inputs={"maps": maps_dir, "prepared": prepared_dir}
+            | {f"model/{case}": folder for case, folder in folders.items()},
+            sections=EVERY_SECTION,  # the report prints them all
             extra={"origin": origin},
         )
         report.uri = str(Path(scores.uri) / "report.html")

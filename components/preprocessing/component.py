@@ -27,6 +27,7 @@ def ingest(workdir: str, data: str, settings: str, catalogue: Output[Dataset]) -
             lambda output: run(output, folder, step.settings, step.progress),
             inputs={"data": fingerprint(folder, step.settings)},
             sections=("preprocessing.images", "projection.pixels"),
+            room="preprocessing",
         )
 
 

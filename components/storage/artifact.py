@@ -7,6 +7,7 @@ import importlib.metadata
 import importlib.util
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -139,6 +140,9 @@ def run_step(
     inputs: Mapping[str, Path | str],
     settings: Mapping[str, Any],
     work: Callable[[Path], Mapping[str, Any]],
+    *,
+    room: str | None = None,
+    still_true: Callable[[Path], bool] | None = None,
 ) -> Path:
     """Do a step once: return its artifact, made now or found whole from an earlier run.
 
@@ -158,16 +162,24 @@ def run_step(
         The settings that the step depends on, as JSON can hold them.
     work
         Writes the step's files into the folder it is given and returns the step's figures.
+    room
+        Folder of the step's code in ``components``; by default its name.
+    still_true
+        Says of an artifact that is whole whether what it tells of the world outside still holds; if not,
+        it is made again.
     """
+    code = code_digest(room or name)
     origins = {
         key: {"key": verify(value)["key"]} if isinstance(value, Path) else {"fingerprint": value}
         for key, value in inputs.items()
     }
-    key = sha256_json([name, origins, settings, code_digest(name)])[:16]
+    key = sha256_json([name, origins, settings, code])[:16]
     final = workdir / name / key
     if final.exists():
         verify(final)
-        return final
+        if still_true is None or still_true(final):
+            return final
+        shutil.rmtree(final)
     staging = workdir / STAGING / f"{name}-{key}"
     with locked(staging.with_suffix(".lock"), f"{workdir}: step {name}", _ORPHAN_WAIT_S):
         if final.exists():
@@ -181,7 +193,7 @@ def run_step(
             "inputs": origins,
             "settings": settings,
             "figures": figures,
-            "code": code_digest(name),
+            "code": code,
             "version": importlib.metadata.version("ssfr"),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "seconds": round(time.time() - started, 3),

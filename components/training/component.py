@@ -28,10 +28,19 @@ def training(
     from pathlib import Path
     from typing import Any
 
+    from components.imagesets.reader import first_file, read_attributes
+    from components.imagesets.spec import load_spec
     from components.step import open_step
+    from components.storage.artifact import verify
 
     with open_step("training", workdir, settings) as step:
         maps_dir, prepared_dir = Path(maps.path), Path(prepared.path)
+        # Of what was prepared, a case depends on the galaxies and on its own scaling alone: another
+        # case beside it must not train it again.
+        galaxies = verify(prepared_dir)["files"]["galaxies.parquet"]["sha256"]
+        chosen = next(one for one in step.settings.cases if one.name == case)
+        attributes = read_attributes(first_file(maps_dir))
+        spec = load_spec(chosen, step.settings.preprocessing, attributes, prepared_dir)
 
         def work(output: Path) -> dict[str, Any]:
             from components.training.train import run
@@ -40,9 +49,9 @@ def training(
 
         model.uri = step.do(
             work,
-            inputs={"maps": maps_dir, "prepared": prepared_dir},
-            sections=("seed", "preprocessing", "cases", "training", "evaluation.interval"),
-            extra={"case": case},
+            inputs={"maps": maps_dir, "galaxies": galaxies},
+            sections=("seed", "training", "evaluation.interval"),
+            extra={"spec": spec.model_dump(mode="json")},
             label=f"training/{case}",
         )
         model.metadata["case"] = case

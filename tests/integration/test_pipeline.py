@@ -1,5 +1,6 @@
 """The whole way, through the real command line: run, kill anywhere, run again, and the same result."""
 
+import errno
 import json
 import os
 import signal
@@ -120,10 +121,11 @@ def in_the_middle_of(step, events):
         return False
     if any(event["kind"] == "done" and event["label"].startswith(step) for event in lines):
         raise AssertionError(f"{step} ended before it could be killed")
+    after = lines[starts[-1] :]
+    if step == "deployment":
+        return any(event["kind"] == "say" and "exporting" in event["text"] for event in after)
     # The quick ones would be over before their first count was seen.
-    return step in ("catalog", "preprocessing", "deployment") or any(
-        event["kind"] == "task" for event in lines[starts[-1] :]
-    )
+    return step in ("catalog", "preprocessing") or any(event["kind"] == "task" for event in after)
 
 
 def processes_of(workdir):
@@ -153,6 +155,7 @@ def test_killed_in_every_step_it_ends_the_same(finished, universe, settings, tmp
             time.sleep(0.05)
         assert processes_of(workdir) == []
         assert not (workdir / step).exists()
+        assert list((workdir / ".staging").glob(f"{step}-*"))
     ssfr(*command[3:])
     whole = finished[0]
     for step, name in (
@@ -200,22 +203,70 @@ def test_a_damaged_artifact_ends_in_one_line(finished, universe, settings, tmp_p
     assert "Traceback" not in result.stderr
 
 
-def test_a_full_disk_ends_in_one_line_and_nothing_half_written(universe, settings, tmp_path):
-    workdir = tmp_path / "small"
-    workdir.mkdir()
+def test_a_disk_that_fills_up_ends_in_one_line_and_the_run_goes_on_when_there_is_space(
+    universe, settings, tmp_path
+):
+    disk = tmp_path / "disk"
+    disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", workdir], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", disk], capture_output=True, check=False
     )
     if mounted.returncode:
         pytest.skip("a full disk needs the right to mount a tmpfs")
+    workdir, filler = disk / "run", disk / "filler"
+    command = ["run", settings, "--data", universe, "--workdir", workdir, "--until", "preprocessing"]
     try:
-        result = ssfr("run", settings, "--data", universe, "--workdir", workdir / "run", check=False)
-        assert result.returncode == 2
-        assert "space" in result.stderr or "GB free" in result.stderr
-        assert "Traceback" not in result.stderr
-        assert not list(workdir.glob("run/*/*/*.part"))
+        process = subprocess.Popen(
+            [*SSFR, *map(str, command)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        while not in_the_middle_of("projection", workdir / "events.jsonl"):
+            assert process.poll() is None
+            time.sleep(0.005)
+        try:
+            with filler.open("wb", buffering=0) as stream:
+                while True:
+                    stream.write(bytes(4096))
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 2, said
+        assert "no space left on the disk" in said.strip().splitlines()[-1]
+        assert "Traceback" not in said
+        assert not (workdir / "projection").exists()
+        filler.unlink()
+        ssfr(*command)
+        assert len(list(only(workdir, "projection").glob("maps-*.h5"))) == 2
     finally:
-        subprocess.run(["umount", workdir], check=True)
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
+def test_a_lost_repository_is_filled_again(finished, universe, settings, tmp_path):
+    workdir = tmp_path / "run"
+    subprocess.run(["cp", "-r", finished[0], workdir], check=True)
+    command = ("run", settings, "--data", universe, "--workdir", workdir)
+    ssfr(*command)
+    subprocess.run(["rm", "-r", workdir / "models"], check=True)
+    ssfr(*command)
+    assert (workdir / "models" / "ssfr" / "1" / "saved_model.pb").exists()
+
+
+def test_another_case_does_not_train_the_first_again(finished, universe, settings, tmp_path):
+    workdir = tmp_path / "run"
+    subprocess.run(["cp", "-r", finished[0], workdir], check=True)
+    cases = "[{name: composite}, {name: mass, channels: [mass]}]"
+    ssfr(
+        "run",
+        settings,
+        "--data",
+        universe,
+        "--workdir",
+        workdir,
+        "--until",
+        "training",
+        "--set",
+        f"cases={cases}",
+    )
+    assert len(list((workdir / "training").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -234,6 +285,8 @@ def test_a_full_disk_ends_in_one_line_and_nothing_half_written(universe, setting
         ),
         (("simulate", "x", "--snapshots", "99;95"), "--snapshots 99;95"),
         (("simulate", "x", "--galaxies", "0"), "--galaxies"),
+        (("simulate", "/dev/null/x"), "/dev/null/x"),
+        (("run", "demo", "--data", ".", "--workdir", "/dev/null"), "--workdir /dev/null"),
         (("predict", "absent.png", "--server", "127.0.0.1:1"), "absent.png"),
     ],
 )

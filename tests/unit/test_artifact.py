@@ -49,6 +49,32 @@ def test_a_change_makes_a_new_artifact(tmp_path, change):
     assert base != changed
 
 
+def test_the_code_of_its_room_is_part_of_a_steps_key(tmp_path):
+    folder = artifact.run_step("ingest", tmp_path, {}, {}, write("a"), room="preprocessing")
+    code = artifact.verify(folder)["code"]
+    assert code == artifact.code_digest("preprocessing")
+    assert code not in (artifact.code_digest("catalog"), artifact.code_digest("no such room"))
+
+
+def test_an_artifact_whose_word_no_longer_holds_is_made_again(tmp_path):
+    outside = tmp_path / "outside"
+    made = []
+
+    def work(folder):
+        outside.touch()
+        made.append(folder)
+        return write("a")(folder)
+
+    def run():
+        return artifact.run_step("deployment", tmp_path, {}, {}, work, still_true=lambda _: outside.exists())
+
+    assert run() == run()
+    assert len(made) == 1
+    outside.unlink()
+    run()
+    assert len(made) == 2
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_a_damaged_artifact_is_refused_with_the_files_name(tmp_path, damage):
     folder = artifact.run_step("catalog", tmp_path, {}, {}, write("some bytes"))

@@ -47,6 +47,11 @@ def test_thesis_preset_keeps_the_faults():
         ({"training": {"model": "vgg16"}}, "use loss: mse"),
         ({"preprocessing": {"split": {"test": 0.9, "validation": 0.2}}}, "leave nothing to train on"),
         ({"preprocessing": {"split": {"method": "column"}}}, "needs `column`"),
+        ({"cases": [{"name": "m", "channels": ["massa"]}]}, "did you mean 'mass'?"),
+        ({"cases": [{"name": "baseline_x"}]}, "are the baselines'"),
+        ({"training": {"model": "vgg16", "loss": "mse"}, "projection": {"pixels": 64}}, "pixels 256, not 64"),
+        ({"projection": {"width": float("inf")}}, "projection.width: input should be a finite number"),
+        ({"preprocessing": {"normalisation": "fixed"}}, "only 'training' is possible"),
     ],
 )
 def test_a_wrong_setting_is_one_line_that_names_it(data, expected):
@@ -69,6 +74,15 @@ def test_a_file_that_is_no_settings_is_refused(tmp_path, text):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(InputError, match=r"absent\.yaml: no such settings file"):
         load_settings(tmp_path / "absent.yaml")
+
+
+def test_a_folder_and_a_bottomless_file_are_refused(tmp_path):
+    with pytest.raises(InputError, match="can't be read"):
+        load_settings(tmp_path)
+    deep = tmp_path / "deep.yaml"
+    deep.write_text("[" * 5000)
+    with pytest.raises(InputError, match=r"deep\.yaml: not valid YAML"):
+        load_settings(deep)
 
 
 def test_an_unknown_preset_names_the_nearest():

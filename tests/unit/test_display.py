@@ -45,6 +45,16 @@ def test_half_a_line_waits_for_its_end(tmp_path):
     assert stream.getvalue() == "whole\n"
 
 
+def test_a_broken_line_does_not_hide_the_error_after_it(tmp_path):
+    path = tmp_path / "events.jsonl"
+    stream = io.StringIO()
+    with following(path, LogLines(stream)) as heard, path.open("w") as events:
+        events.write('{"kind": "task", "lab\n')
+        events.flush()
+        Progress(EventFile(path)).error("the reason")
+    assert heard.errors == ["the reason"]
+
+
 def test_rate_counts_only_what_this_run_did():
     events = []
 
