@@ -60,6 +60,8 @@ def rings(pixels: int) -> npt.NDArray[np.int64]:
 def fluxes(maps: npt.NDArray[np.generic], attributes: MapAttributes) -> Floats:
     """Return (n, F) one number a field: its sum, or its mass-weighted mean where the map is such a mean.
 
+    With star-forming gas masked, a pixel's weight is still its whole mass.
+
     Parameters
     ----------
     maps : (n, F, P, P)

@@ -226,6 +226,8 @@ def distributions(
 def training_curves(histories: Mapping[str, pd.DataFrame], best: str, loss: str) -> Figure:
     """Draw the loss by epoch: training and validation of the best case, validation of the others.
 
+    A validation loss that is never finite (there is no validation set) is left out.
+
     Parameters
     ----------
     histories
@@ -237,26 +239,28 @@ def training_curves(histories: Mapping[str, pd.DataFrame], best: str, loss: str)
     """
     figure = Figure(figsize=(_WIDTH, 3.6))
     axes = figure.subplots()
+    label = "other cases, validation"
     for case, history in histories.items():
-        if case != best:
-            axes.plot(history["epoch"], history["validation_loss"], color="#b9b9b9", lw=1)
-    if len(histories) > 1:
-        axes.plot([], [], color="#b9b9b9", label="other cases, validation")
+        if case != best and np.isfinite(history["validation_loss"]).any():
+            axes.plot(history["epoch"], history["validation_loss"], color="#b9b9b9", lw=1, label=label)
+            label = "_"
     history = histories[best]
     axes.plot(history["epoch"], history["loss"], color=BLUE, lw=1.6, label=f"{best}, training")
-    axes.plot(
-        history["epoch"], history["validation_loss"], color=VERMILION, lw=1.6, label=f"{best}, validation"
-    )
-    lowest = int(np.nanargmin(history["validation_loss"]))
-    axes.plot(
-        history["epoch"].iloc[lowest],
-        history["validation_loss"].iloc[lowest],
-        "o",
-        color=VERMILION,
-        ms=7,
-        mec="white",
-        label="lowest",
-    )
+    validated = history[np.isfinite(history["validation_loss"])]
+    if len(validated):
+        axes.plot(
+            history["epoch"], history["validation_loss"], color=VERMILION, lw=1.6, label=f"{best}, validation"
+        )
+        lowest = validated.loc[validated["validation_loss"].idxmin()]
+        axes.plot(
+            lowest["epoch"],
+            lowest["validation_loss"],
+            "o",
+            color=VERMILION,
+            ms=7,
+            mec="white",
+            label="lowest",
+        )
     finite = np.concatenate([history[["loss", "validation_loss"]].to_numpy().ravel()])
     finite = finite[np.isfinite(finite)]
     low, high = np.quantile(finite, [0, 0.97])

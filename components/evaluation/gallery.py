@@ -15,6 +15,7 @@ from components.imagesets.transform import images, physical_channels, stretched
 
 _COLOURS = {"mass": "viridis", "entropy": "cividis", "temperature": "inferno"}  # perceptually uniform
 _ROWS, _PICTURES, _CHANNELS = 8, 12, 3
+_NAME = 24  # characters of a name over a picture
 
 
 def draw(predictions: pd.DataFrame, galaxies: pd.DataFrame, reader: MapReader, spec: ImageSpec) -> Figure:
@@ -35,7 +36,7 @@ def draw(predictions: pd.DataFrame, galaxies: pd.DataFrame, reader: MapReader, s
     in_rows = not as_pictures and len(spec.channels) > 1
     shown = _evenly_by_ssfr(predictions, _ROWS if in_rows else _PICTURES)
     captions = [
-        f"{name}\ntrue {truth:.2f}\npred. {predicted:.2f}".replace("-", "−").replace("$", r"\$")
+        f"{_short(name)}\n" + f"true {truth:.2f}\npred. {predicted:.2f}".replace("-", "−")
         for name, truth, predicted in zip(
             shown["galaxy"], shown["log10_ssfr"], shown["predicted"], strict=True
         )
@@ -48,6 +49,12 @@ def draw(predictions: pd.DataFrame, galaxies: pd.DataFrame, reader: MapReader, s
         )
     panels = _panels(maps, spec)
     return channel_gallery(panels, captions) if in_rows else map_gallery(panels[0], captions)
+
+
+def _short(name: str) -> str:
+    """Return a galaxy's name as plain text that fits over its picture: names of files can be long."""
+    shown = name if len(name) <= _NAME else f"…{name[1 - _NAME :]}"
+    return shown.replace("$", r"\$")
 
 
 def _evenly_by_ssfr(predictions: pd.DataFrame, count: int) -> pd.DataFrame:

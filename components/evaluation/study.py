@@ -65,6 +65,13 @@ class Study:
         return _GROUPS[method]
 
     @property
+    def not_by_tree(self) -> int:
+        """Galaxies that the split did not keep together with themselves at other times."""
+        if self.settings.preprocessing.split.method in ("random", "halo") and not self.from_images:
+            return len(self.galaxies)
+        return int((~self.galaxies["in_tree"].to_numpy(bool)).sum())
+
+    @property
     def shown_set(self) -> str:
         """The set of the figures: test, or the first other one that has galaxies."""
         present = self.metrics["sets"]
@@ -157,10 +164,12 @@ def caveats(study: Study) -> list[str]:
             f"Small sample: the {SET_NAMES[study.shown_set]} set has {study.size(test)}. Differences within "
             "the intervals are not findings."
         )
-    if settings.preprocessing.split.method == "random" and study.galaxies["snapshot"].nunique() > 1:
+    snapshots = study.galaxies["snapshot"].nunique()
+    if snapshots > 1 and study.not_by_tree:
         found.append(
-            "The split is by galaxy at random: the same galaxy at another time may be in the training set, "
-            "so the scores are too good."
+            f"{study.not_by_tree} of {len(study.galaxies)} galaxies, over {snapshots} snapshots, are not "
+            "kept together by merger tree: the same galaxy at another time may be in the training set, so "
+            "the scores are too good."
         )
     if not counts["validation"]["galaxies"]:
         found.append("There is no validation set: nothing was chosen on held-out galaxies.")

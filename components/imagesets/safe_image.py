@@ -5,6 +5,7 @@ In the ground because image catalogues and the client of the server read picture
 
 from __future__ import annotations
 
+import stat
 import struct
 import warnings
 from pathlib import Path
@@ -66,6 +67,8 @@ def read_image(path: Path, pixels: int | None, max_pixels: int) -> np.ndarray:
         Not a picture, damaged, or not of the size and type expected.
     """
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise InputError(f"{path}: not a regular file; expected a {' or '.join(FORMATS)} image")
         if _png_bit_depth(path) == 16:
             raise InputError(
                 f"{path}: 16 bits a channel; expected 8: rescale it, since PIL would cut it without a word"

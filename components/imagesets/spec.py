@@ -37,6 +37,7 @@ class MapAttributes(_Frozen):
     pixels: int
     method: str
     weighting: Literal["mass_weighted_mean", "sum", "none"]
+    star_forming_gas: Literal["raw", "fixed_1e4K", "masked"] = "raw"
     transform: str = "linear"
     width: float | None = None
     width_unit: str | None = None
@@ -179,7 +180,7 @@ class ImageSpec(_Frozen):
             scales=scales,
         )
         if case.filter.kind != "none":
-            spec._check_filter(where)
+            spec._check_filter(where, attributes)
         return spec
 
     @property
@@ -204,7 +205,7 @@ class ImageSpec(_Frozen):
             )
         return self.filter.sigma / self.pixel_kpc
 
-    def _check_filter(self, where: str) -> None:
+    def _check_filter(self, where: str, attributes: MapAttributes) -> None:
         sigma = self.sigma_px
         if not 1.0 <= sigma <= self.pixels:
             raise InputError(
@@ -215,6 +216,12 @@ class ImageSpec(_Frozen):
         if weighted and self.pixel_type == "float32" and MASS not in self.fields:
             raise InputError(
                 f"{where}: a filter on mass-weighted fields needs the mass map; add it to projection.fields"
+            )
+        if weighted and attributes.star_forming_gas == "masked":
+            # the mass map holds the masked cells too, so it isn't the weight of the other fields
+            raise InputError(
+                f"{where}: a filter on mass-weighted fields has no meaning with "
+                "projection.star_forming_gas: masked; use fixed_1e4K, or filter.kind: none"
             )
 
 

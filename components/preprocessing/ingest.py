@@ -59,8 +59,6 @@ def run(output: Path, folder: Path, settings: Settings, progress: Progress) -> d
     if not root.is_dir():
         raise InputError(f"{root}: no such folder; name it in preprocessing.images.images")
     candidates = read_candidates(folder, chosen)
-    for name in candidates["file"]:
-        inside(root, name)
     rows = np.arange(len(candidates))
     parts = []
     with progress.task("images", len(rows), "images") as task:

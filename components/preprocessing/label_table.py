@@ -6,6 +6,7 @@ Both end as one table of candidates. A table that is built wrongly is an error; 
 
 from __future__ import annotations
 
+import posixpath
 import re
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pyarrow.parquet as pq
 
 from components.config import ImageCatalogSettings
 from components.errors import InputError, nearest
+from components.imagesets.safe_image import inside
 from components.preprocessing.safe_pickle import load_arrays
 from components.preprocessing.split import stable_id
 
@@ -40,21 +42,23 @@ def read_candidates(folder: Path, settings: ImageCatalogSettings) -> pd.DataFram
     -------
     DataFrame
         A row an image, by falling snapshot and rising subhalo_id: the columns of ``sample.parquet``,
-        `file`, the table's own columns as ``table_NAME``, and `reason` (empty, or why the row is set
-        aside).
+        `file` (normalised), the table's own columns as ``table_NAME``, and `reason` (empty, or why the
+        row is set aside).
 
     Raises
     ------
     InputError
-        The file is absent or unreadable, a column is absent, a file name or group is missing, or a file
-        is there twice.
+        The file is absent or unreadable, a column is absent, a file name or group is missing, a name
+        leads out of the folder of images, or a file is there twice.
     """
     path = folder / settings.table
     candidates = _thesis_candidates(path) if path.suffix == ".pkl" else _table_candidates(path, settings)
-    twice = candidates["file"][candidates["file"].duplicated()]
+    paths = pd.Series([str(inside(folder / settings.images, name)) for name in candidates["file"]])
+    twice = candidates["file"][paths.duplicated()]
     if len(twice):
         raise InputError(
-            f"{path}: '{twice.iloc[0]}' is there twice ({len(twice)} such rows); expected one row an image"
+            f"{path}: '{twice.iloc[0]}' is there twice, by this name or another ({len(twice)} such rows); "
+            "expected one row an image"
         )
     same = candidates[candidates.duplicated(["snapshot", "subhalo_id"])]
     if len(same):
@@ -70,7 +74,7 @@ def _table_candidates(path: Path, settings: ImageCatalogSettings) -> pd.DataFram
     table = _read_table(path)
     if table.empty:
         raise InputError(f"{path}: no rows; expected one an image")
-    files = _text(path, table, settings.file_column, "file_column")
+    files = [posixpath.normpath(name) for name in _text(path, table, settings.file_column, "file_column")]
     rows = len(table)
     reason = np.full(rows, "", dtype=object)
     mass, sfr = np.full(rows, np.nan), np.full(rows, np.nan)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from components.imagesets.spec import SCALING, ImageSpec, MapAttributes
 from components.imagesets.transform import composite, eight_bits
 from components.preprocessing.labels import labels
 from components.preprocessing.scaling import fit_maxima, fit_scales, fixed_maxima
-from components.preprocessing.split import SPLITS, split, stable_id
+from components.preprocessing.split import SPLITS, split, stable_id, twins_apart
 from components.progress import Progress
 from components.storage.artifact import atomic_file, write_json
 
@@ -60,6 +60,13 @@ def run(
         if "file" not in galaxies:
             instead = "no galaxy is in a merger tree: the split keeps halos together instead"
         progress.warn(instead)
+    apart = twins_apart(galaxies, chosen.split.method)
+    if apart:
+        progress.warn(
+            f"{apart} of {len(galaxies)} galaxies, over {galaxies['snapshot'].nunique()} snapshots, are not "
+            "kept together by merger tree: the same galaxy at another time may be in another set, so scores "
+            "will be too good"
+        )
     galaxies = galaxies.join(split(galaxies, chosen.split, settings.seed))
     with MapReader(maps_dir, galaxies) as reader:
         scaling = fit(reader, galaxies, settings, progress)
@@ -115,12 +122,23 @@ def drawn_galaxies(sample_path: Path, projection_path: Path) -> pd.DataFrame:
     joined = sample.merge(places, on=["snapshot", "subhalo_id"], how="inner", validate="one_to_one")
     if joined.empty:
         raise InputError(f"{projection_path}: none of the {len(sample)} galaxies of the sample has a map")
-    joined["galaxy"] = [
-        f"Snap{snapshot}ID{subhalo}"
-        for snapshot, subhalo in zip(joined["snapshot"], joined["subhalo_id"], strict=True)
-    ]
+    joined["galaxy"] = _names(joined)
     joined.attrs["without_map"] = len(sample) - len(joined)
     return joined
+
+
+def _names(galaxies: pd.DataFrame) -> list[str]:
+    """Name galaxies of a simulation ``Snap%dID%d`` as the thesis does, pictures by their file.
+
+    A row number would change with the order of the label table.
+    """
+    if "file" not in galaxies:
+        return [
+            f"Snap{snapshot}ID{subhalo}"
+            for snapshot, subhalo in zip(galaxies["snapshot"], galaxies["subhalo_id"], strict=True)
+        ]
+    stems = [str(PurePosixPath(file).with_suffix("")) for file in galaxies["file"]]
+    return stems if len(set(stems)) == len(stems) else list(galaxies["file"])
 
 
 def fit(reader: MapReader, galaxies: pd.DataFrame, settings: Settings, progress: Progress) -> dict[str, Any]:
@@ -135,11 +153,6 @@ def fit(reader: MapReader, galaxies: pd.DataFrame, settings: Settings, progress:
     training = training[np.argsort(by_name[training], kind="stable")]
     scaling: dict[str, Any] = {"cases": {}, "maxima": {}}
     if chosen.pixel_type == "float32":
-        if chosen.normalisation != "training":
-            raise InputError(
-                f"preprocessing.normalisation: {chosen.normalisation} is for pixel_type: uint8; float32 is "
-                "scaled on the training set"
-            )
         scaling["cases"] = fit_scales(reader, training, settings.cases, chosen, progress)
     else:
         for case in settings.cases:
@@ -173,7 +186,7 @@ def export(
     folder: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Make every 8-bit picture, count what it clips, and write ``Snap%dID%d.png`` if asked for.
+    """Make every 8-bit picture, count what it clips, and write it as ``GALAXY.png`` if asked for.
 
     Returns
     -------

@@ -64,18 +64,29 @@ def group_keys(sample: pd.DataFrame, method: str) -> list[str]:
             f"galaxy:{snapshot}:{subhalo}"
             for snapshot, subhalo in zip(sample["snapshot"], sample["subhalo_id"], strict=True)
         ]
-    in_tree = sample["in_tree"].to_numpy(bool) & (method != "halo" or "file" in sample)
     return [
         f"tree:{tree}" if use_tree else f"halo:{snapshot}:{halo}"
         for use_tree, tree, snapshot, halo in zip(
-            in_tree, sample["tree_id"], sample["snapshot"], sample["halo_id"], strict=True
+            _by_tree(sample, method), sample["tree_id"], sample["snapshot"], sample["halo_id"], strict=True
         )
     ]
+
+
+def twins_apart(sample: pd.DataFrame, method: str) -> int:
+    """Count the galaxies that may be in another set at another time: several snapshots, not by tree."""
+    if sample["snapshot"].nunique() < 2:
+        return 0
+    return int((~_by_tree(sample, method)).sum())
 
 
 def stable_id(key: str) -> int:
     """Return a non-negative 63-bit number that depends on `key` alone."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def _by_tree(sample: pd.DataFrame, method: str) -> np.ndarray:
+    kept = "file" in sample or method not in ("halo", "random")
+    return sample["in_tree"].to_numpy(bool) & kept
 
 
 def _uniform(key: str) -> float:

@@ -191,16 +191,26 @@ def _survey(path: Path, group: str, size: int, modified_ns: int) -> Survey:
 def _local(place: h5py.Group, name: str, path: Path) -> Any:
     """Return a member that lies in this very file; None when there is none."""
     link = place.get(name, getlink=True)
-    if isinstance(link, h5py.ExternalLink):
-        raise InputError(f"{path}: {name} is an external link to {_one_line(link.filename)}; refused")
+    flaw = _link_flaw(link)
+    if flaw:
+        raise InputError(f"{path}: {name} {flaw}; refused")
     return None if link is None else place[name]
+
+
+def _link_flaw(link: object) -> str:
+    """Return why a link must not be followed: a soft link's path may run through an external link."""
+    if isinstance(link, h5py.ExternalLink):
+        return f"is an external link to {_one_line(link.filename)}"
+    if isinstance(link, h5py.SoftLink):
+        return f"is a soft link to {_one_line(link.path)}"
+    return ""
 
 
 def _declared(group: h5py.Group, name: str) -> Declared | None:
     nothing = np.dtype("u1")
-    link = group.get(name, getlink=True)
-    if isinstance(link, h5py.ExternalLink):
-        return Declared((), nothing, f"is an external link to {_one_line(link.filename)}")
+    flaw = _link_flaw(group.get(name, getlink=True))
+    if flaw:
+        return Declared((), nothing, flaw)
     try:
         member = group[name]
     except DAMAGE as error:
@@ -210,7 +220,6 @@ def _declared(group: h5py.Group, name: str) -> Declared | None:
     shape, dtype = member.shape, member.dtype
     if shape is None or dtype.kind not in "biuf":
         return Declared((), nothing, f"holds {dtype}, expected an array of numbers")
-    flaw = ""
     if member.is_virtual:
         flaw = "is a virtual dataset, which leads to other files"
     elif member.external:

@@ -265,6 +265,7 @@ def test_an_image_catalogue_has_no_baseline_of_cells(tmp_path):
     maps_dir, prepared_dir = write_prepared(tmp_path, pictures, label)
     table = pd.read_parquet(prepared_dir / "galaxies.parquet")
     table = table.assign(
+        galaxy=[f"run-{i % 2}/a long folder of faces, $x^2/face_{i:03d}" for i in range(40)],
         snapshot=0, subhalo_id=np.arange(40), group=np.arange(40), in_tree=False,
         zero_sfr=False, at_floor=False, gas_cells_used=0,
     )  # fmt: skip
@@ -283,6 +284,29 @@ def test_an_image_catalogue_has_no_baseline_of_cells(tmp_path):
     evaluate.run(output, {"composite": folder}, maps_dir, prepared_dir, chosen, SILENT, "EAGLE images")
     metrics = json.loads((output / "metrics.json").read_text())
     assert "baseline_cells" not in metrics["cases"]
+    named = pd.read_parquet(output / "predictions.parquet")["galaxy"]
+    assert set(named) == set(table.loc[table["split"] != "train", "galaxy"])
     text = (output / "report.html").read_text()
     assert "sSFR from images" in text
     assert "no count of gas cells" in text
+
+
+def test_without_validation_and_promotion_sets_the_report_is_still_whole(tmp_path, inputs):
+    split = {"validation": 0.0, "promotion": 0.0}
+    chosen = chosen_settings(preprocessing={"split": split})
+    prepared_dir = tmp_path / "prepared"
+    prepared_dir.mkdir()
+    prepare.run(prepared_dir, inputs["maps_dir"], inputs["maps_dir"], chosen, SILENT)
+    models = {}
+    for case in chosen.cases:
+        folder = tmp_path / case.name
+        models[case.name] = write_untrained(folder, case, inputs["maps_dir"], prepared_dir, chosen)
+        history = pd.read_csv(folder / HISTORY).assign(validation_loss=float("nan"))
+        history.to_csv(folder / HISTORY, index=False)
+    output = tmp_path / "out"
+    changed = {"model_dirs": models, "prepared_dir": prepared_dir, "settings": chosen}
+    figures = run(output, inputs, **changed)
+    assert not figures["beats_baselines"]
+    assert set(pd.read_parquet(output / "predictions.parquet")["split"]) == {"test"}
+    assert (output / "figures" / "training.png").is_file()
+    assert "There is no validation set" in (output / "report.html").read_text()

@@ -4,6 +4,7 @@ import json
 
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
 from evaluation_samples import SCATTER, study
 from matplotlib import image
@@ -181,4 +182,31 @@ def test_many_cases_fit_in_the_chart_and_the_curves(tmp_path):
     found = study(scatter={case: sigma for case, sigma in scatter.items() if case != "composite"})
     curves = figures.training_curves(found.histories, found.best, "loss")
     assert found.best == "case0"
-    assert len(curves.axes[0].lines) == 13  # 9 others, their key, 2 of the best, the dot
+    assert len(curves.axes[0].lines) == 12  # 9 others, 2 of the best, the dot
+
+
+@pytest.mark.parametrize(
+    ("validation", "curves"),
+    [
+        ([1.1, 0.7, 0.8], ["best, training", "best, validation", "lowest"]),
+        ([float("nan")] * 3, ["best, training"]),
+    ],
+)
+def test_a_validation_curve_is_drawn_only_where_there_is_one(validation, curves):
+    history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [1.0, 0.5, 0.3], "validation_loss": validation})
+    axes = figures.training_curves({"best": history}, "best", "loss").axes[0]
+    assert axes.get_legend_handles_labels()[1] == curves
+    two = figures.training_curves({"best": history, "other": history}, "best", "loss").axes[0]
+    assert ("other cases, validation" in two.get_legend_handles_labels()[1]) == (len(curves) > 1)
+
+
+def test_a_long_name_of_a_file_is_cut_over_its_picture_and_is_no_formula(tmp_path, reader):
+    found = study()
+    found.galaxies["galaxy"] = found.galaxies["galaxy"].map(lambda name: f"run-1/faces of L0025/$x^2/{name}")
+    own = found.predictions.query("case == 'composite'").copy()
+    own["galaxy"] = own["galaxy"].map(lambda name: f"run-1/faces of L0025/$x^2/{name}")
+    mass = spec(fields=("mass",), units=("Msun",))
+    axes = gallery.draw(own, found.galaxies, reader, mass).axes[0]
+    name = axes.get_title().split("\n")[0]
+    assert name.startswith("…")
+    assert name.replace(r"\$", "$")[1:] in set(own["galaxy"].str[-23:])

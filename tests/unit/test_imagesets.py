@@ -73,6 +73,26 @@ def test_a_filter_on_a_weighted_field_needs_the_mass_map() -> None:
         build(channels=("temperature",), kind="gaussian", attributes=alone)
 
 
+def test_a_filter_on_fields_that_leave_out_masked_gas_is_refused() -> None:
+    masked = MAPS.model_copy(update={"star_forming_gas": "masked"})
+    with pytest.raises(InputError, match="star_forming_gas: masked"):
+        build(kind="gaussian", attributes=masked)
+    with pytest.raises(InputError, match="star_forming_gas: masked"):
+        build(channels=("temperature",), kind="structures", attributes=masked)
+    assert build(attributes=masked).filter.kind == "none"
+    assert build(channels=("mass",), kind="gaussian", attributes=masked).filter.kind == "gaussian"
+
+
+def test_files_of_maps_say_what_became_of_star_forming_gas(
+    galaxies: tuple[Path, pd.DataFrame, np.ndarray],
+) -> None:
+    path = galaxies[0] / "maps-099-000.h5"
+    assert read_attributes(path).star_forming_gas == "raw"
+    with h5py.File(path, "a") as file:
+        file.attrs["star_forming_gas"] = "masked"
+    assert read_attributes(path).star_forming_gas == "masked"
+
+
 def test_a_field_named_twice_is_refused() -> None:
     with pytest.raises(InputError, match="twice"):
         build(channels=("mass", "mass"))

@@ -346,3 +346,55 @@ def test_real_pictures_train_on_one_run_and_are_tested_on_the_other(shared_data:
     assert galaxies.groupby("table_run")["split"].agg(lambda sets: "test" in set(sets)).sum() == 1
     with MapReader(output, galaxies) as reader, Image.open(folder / "images" / galaxies["file"][77]) as image:
         np.testing.assert_array_equal(reader.maps([77])[0].transpose(1, 2, 0), np.asarray(image))
+
+
+@pytest.mark.parametrize("name", ["./g3.png", "x/../g3.png", ".//g3.png", "link.png"])
+def test_one_picture_under_two_names_is_refused(folder: Path, output: Path, name: str) -> None:
+    (folder / "images" / "link.png").symlink_to("g3.png")
+    alter(folder, 4, "filename", name)
+    with pytest.raises(InputError, match="is there twice"):
+        ingest.run(output, folder, settings_of(), SILENT)
+
+
+def test_a_name_counts_as_it_is_in_the_folder_however_it_is_spelled(folder: Path, output: Path) -> None:
+    alter(folder, 4, "filename", ".//g4.png")
+    ingest.run(output, folder, settings_of(), SILENT)
+    assert pd.read_parquet(output / "sample.parquet")["file"][4] == "g4.png"
+
+
+def drawn(output: Path) -> pd.DataFrame:
+    return prepare.drawn_galaxies(output / "sample.parquet", output / "projection.csv")
+
+
+def test_galaxies_are_named_by_their_file_whatever_the_order_of_the_table(
+    folder: Path, output: Path, tmp_path: Path
+) -> None:
+    (folder / "images" / "below").mkdir()
+    (folder / "images" / "g5.png").rename(folder / "images" / "below" / "g5.png")
+    alter(folder, 5, "filename", "below/g5.png")
+    ingest.run(output, folder, settings_of(), SILENT)
+    before = drawn(output)
+    prepare.run(output, output, output, settings_of(), SILENT)
+    assert before["galaxy"].tolist()[4:7] == ["g4", "below/g5", "g6"]
+    pd.read_csv(folder / "labels.csv").iloc[::-1].to_csv(folder / "labels.csv", index=False)
+    again = tmp_path / "again"
+    again.mkdir()
+    ingest.run(again, folder, settings_of(), SILENT)
+    prepare.run(again, again, again, settings_of(), SILENT)
+    after = drawn(again)
+    assert dict(zip(after["galaxy"], after["file"], strict=True)) == dict(
+        zip(before["galaxy"], before["file"], strict=True)
+    )
+    assert (again / "scaling.json").read_bytes() == (output / "scaling.json").read_bytes()
+
+
+def test_files_that_differ_in_their_ending_only_keep_it_in_their_names(folder: Path, output: Path) -> None:
+    Image.fromarray(picture(4)).save(folder / "images" / "g3.jpg")
+    alter(folder, 4, "filename", "g3.jpg")
+    ingest.run(output, folder, settings_of(max_set_aside=0.5), SILENT)
+    assert drawn(output)["galaxy"].tolist()[2:5] == ["g2.png", "g3.png", "g3.jpg"]
+
+
+def test_galaxies_of_the_thesis_keep_its_names(thesis: Path, output: Path) -> None:
+    ingest.run(output, thesis, settings_of(table="allsfr.pkl"), SILENT)
+    assert drawn(output)["galaxy"].tolist()[::3] == ["Snap99ID4", "Snap98ID4"]

@@ -18,7 +18,7 @@ from components.imagesets.reader import MapReader
 from components.imagesets.spec import load_spec
 from components.imagesets.transform import images
 from components.preprocessing import prepare
-from components.progress import SILENT
+from components.progress import SILENT, Progress
 
 COUNT = 40
 CASES = [{"name": "composite"}, {"name": "blur", "filter": {"kind": "gaussian", "sigma": 2}}]
@@ -145,6 +145,38 @@ def test_a_sample_that_is_all_quenched_and_dropped_says_what_to_do(tmp_path: Pat
         prepare.run(output, drawn, drawn, settings_of(label={"zero_sfr": "drop"}), SILENT)
 
 
-def test_a_normalisation_for_pictures_is_refused_for_floats(drawn: Path, output: Path) -> None:
-    with pytest.raises(InputError, match="is for pixel_type: uint8"):
-        prepare.run(output, drawn, drawn, settings_of(normalisation="first_snapshot"), SILENT)
+class Ear:
+    """Keeps what is said."""
+
+    def __init__(self) -> None:
+        self.warnings: list[str] = []
+
+    def emit(self, event: dict[str, Any]) -> None:
+        if event["kind"] == "warn":
+            self.warnings.append(event["text"])
+
+
+@pytest.mark.parametrize(
+    ("method", "snapshots", "trees", "warned"),
+    [
+        ("tree", (99, 95), 1.0, 0),
+        ("tree", (99, 95), 0.9, 8),
+        ("tree", (99, 95), 0.0, 80),
+        ("halo", (99, 95), 1.0, 80),
+        ("random", (99, 95), 1.0, 80),
+        ("halo", (99,), 1.0, 0),
+        ("tree", (99,), 0.0, 0),
+    ],
+)
+def test_galaxies_whose_twins_may_be_in_another_set_are_counted_in_a_warning(
+    tmp_path: Path, output: Path, method: str, snapshots: tuple[int, ...], trees: float, warned: int
+) -> None:
+    sample = sample_table(COUNT, snapshots)
+    sample["in_tree"] = sample["subhalo_id"] < trees * COUNT
+    drawn = write_sample(tmp_path / "sample", sample, physical_maps(len(sample), 24))
+    ear = Ear()
+    split = {"method": method, "test": 0.3, "validation": 0.0, "promotion": 0.0}
+    prepare.run(output, drawn, drawn, settings_of(split=split), Progress(ear))
+    twins = [text for text in ear.warnings if "at another time" in text]
+    assert len(twins) == (warned > 0)
+    assert not warned or f"{warned} of {len(sample)} galaxies" in twins[0]

@@ -167,10 +167,24 @@ def test_without_a_promotion_set_nothing_may_be_promoted():
     page(found, {})
 
 
-def test_a_random_split_over_snapshots_is_a_caveat():
-    chosen = settings(preprocessing={"split": {"method": "random"}})
-    assert any("too good" in caveat for caveat in caveats(study(chosen=chosen)))
-    assert not any("too good" in caveat for caveat in caveats(study()))
+def too_good(found):
+    return [caveat for caveat in caveats(found) if "too good" in caveat]
+
+
+@pytest.mark.parametrize("method", ["random", "halo"])
+def test_a_split_that_parts_twins_over_snapshots_is_a_caveat(method):
+    chosen = settings(preprocessing={"split": {"method": method}})
+    found = study(chosen=chosen)
+    assert f"{len(found.galaxies)} of {len(found.galaxies)} galaxies" in too_good(found)[0]
+    found.galaxies["snapshot"] = 99
+    assert not too_good(found)
+
+
+def test_galaxies_in_no_tree_are_a_caveat_of_a_split_by_trees():
+    found = study()
+    assert not too_good(found)
+    found.galaxies.loc[:6, "in_tree"] = False
+    assert f"7 of {len(found.galaxies)} galaxies" in too_good(found)[0]
 
 
 def test_a_baseline_that_cannot_be_had_is_said_to_be_left_out():

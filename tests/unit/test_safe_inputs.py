@@ -93,6 +93,8 @@ def save_truncated(path: Path) -> None:
         (save_animation, "an animation; expected one picture"),
         (save_truncated, "damaged or truncated image"),
         (lambda path: None, "no such file"),
+        (os.mkfifo, "not a regular file"),
+        (Path.mkdir, "not a regular file"),
     ],
 )
 def test_a_picture_that_cannot_be_used_is_refused_in_one_line(

@@ -545,3 +545,21 @@ def test_trimmed_camels_files_say_which_header_value_is_missing(shared_data: Pat
     shutil.copy(next((shared_data / "camels_cv0").glob("camels_snap.*.hdf5")), folder / "snap_090.0.hdf5")
     with pytest.raises(InputError, match=r"snap_090\.0\.hdf5: no attribute Redshift in Header"):
         opened(tmp_path).header(90)
+
+
+@pytest.mark.parametrize("path", ["/way/out", "/PartType0/Density"])
+def test_soft_link_is_refused_wherever_it_leads(universe: Path, tmp_path: Path, path: str) -> None:
+    outside = tmp_path / "outside.hdf5"
+    with h5py.File(outside, "w") as file:
+        file["group/out"] = np.ones(10, "f4")
+    with tng.changed(tng.cell_file(universe, 0)) as file:
+        file["way"] = h5py.ExternalLink(str(outside), "group")
+        del file["PartType0/Masses"]
+        file["PartType0/Masses"] = h5py.SoftLink(path)
+    with pytest.raises(InputError, match=r"PartType0/Masses is a soft link to /.*; refused"):
+        opened(universe).gas(99, "subhalo", 0, ["Masses"])
+    with tng.changed(tng.cell_file(universe, 0)) as file:
+        file.move("PartType0", "elsewhere")
+        file["PartType0"] = h5py.SoftLink("/way")
+    with pytest.raises(InputError, match=r"PartType0 is a soft link to /way; refused"):
+        opened(universe).gas(99, "subhalo", 0, ["Masses"])
