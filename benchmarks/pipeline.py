@@ -73,4 +73,5 @@ def _figure(
 
 
 def _ssfr(*arguments: object) -> None:
-    subprocess.run([sys.executable, "-m", "pipelines.cli", *map(str, arguments)], check=True)
+    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    subprocess.run(command, check=True, stdout=sys.stderr)  # standard output is for the figures alone
