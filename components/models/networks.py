@@ -85,7 +85,7 @@ def build_network(
     outputs = 2 if settings.loss == "gaussian_nll" else 1
     if settings.model == "compact":
         side = reduced_pixels(pixels, settings.compact.input_pixels)
-        trained = build_compact(side, channels, settings.compact, outputs)
+        trained = build_compact(side, 2 * channels, settings.compact, outputs)
         random_weights(trained, seed)
         return Network(lambda images: _reduce(images, pixels, side, pixel_type), trained, 0, None)
 
@@ -174,23 +174,24 @@ def fold_unit(head: keras.Model, unit: float) -> None:
 def build_compact(pixels: int, channels: int, settings: CompactSettings, outputs: int) -> keras.Model:
     """Build the small network: (n, pixels, pixels, channels) -> (n, outputs).
 
-    A galaxy's SFR is a sum over its gas of a steep local function, and the label its logarithm. So every
-    stage is summed over the image in two ways, mean and log-mean-exp, and a small dense network reads
-    these sums. There is no normalisation by statistics of the batch (they are noisy for a few hundred
-    galaxies) or of the image (they would remove how much gas there is).
+    A galaxy's SFR is a sum over its gas of a steep local function, and the label its logarithm. So a
+    function of single pixels is learned first and summed over the image in two ways, mean and
+    log-mean-exp; convolutions on coarser and coarser images add structure, and are dropped out as a
+    whole block of sums, since with a few hundred galaxies they are what overfits. There is no
+    normalisation by statistics of the batch (noisy) or of the image (it would remove how much gas there
+    is).
     """
     inputs = x = keras.Input((pixels, pixels, channels))
-    sums = []
-    for stage, width in enumerate(settings.widths):
-        if stage:
-            x = layers.AveragePooling2D(2)(x)
+    for width in settings.local_widths:
+        x = layers.Conv2D(width, 1, activation="relu")(x)
+    local, structure = _sums(x), []
+    for width in settings.widths:
+        x = layers.AveragePooling2D(2)(x)
         x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
-        x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
-        area = float(x.shape[1] * x.shape[2])
-        sums += [layers.GlobalAveragePooling2D()(x), ops.logsumexp(x, axis=(1, 2)) - ops.log(area)]
-    y = layers.Concatenate()(sums)
-    y = layers.Dropout(settings.dropout, seed=0)(y)
-    y = layers.Dense(settings.dense, activation="relu")(y)
+        structure += _sums(x)
+    if structure:
+        local.append(layers.Dropout(settings.dropout, seed=0)(layers.Concatenate()(structure)))
+    y = layers.Dense(settings.dense, activation="relu")(layers.Concatenate()(local))
     return keras.Model(inputs, layers.Dense(outputs)(y), name="compact")
 
 
@@ -247,11 +248,19 @@ LOSSES: dict[str, Callable[[Any, Any], Any]] = {"gaussian_nll": gaussian_nll, "m
 
 
 def _reduce(images: Any, pixels: int, side: int, pixel_type: str) -> Any:
-    """Average (n, pixels, pixels, C) down to (n, side, side, C); bring 0..255 to -1..1."""
+    """Bring (n, pixels, pixels, C) to (n, side, side, 2C): mean and largest pixel of each block.
+
+    The largest pixel keeps the dense peaks that make stars, which the mean washes out. 0..255 becomes
+    -1..1.
+    """
     if pixel_type == "uint8":
         images = images / 127.5 - 1.0
-    if side == pixels:
-        return images
     block = pixels // side
-    channels = images.shape[-1]
-    return ops.mean(ops.reshape(images, (-1, side, block, side, block, channels)), axis=(2, 4))
+    blocks = ops.reshape(images, (-1, side, block, side, block, images.shape[-1]))
+    return ops.concatenate([ops.mean(blocks, axis=(2, 4)), ops.max(blocks, axis=(2, 4))], axis=-1)
+
+
+def _sums(x: Any) -> list[Any]:
+    """Return the mean and the log-mean-exp of (n, y, x, C) over the image, (n, C) each."""
+    area = float(x.shape[1] * x.shape[2])
+    return [layers.GlobalAveragePooling2D()(x), ops.logsumexp(x, axis=(1, 2)) - ops.log(area)]

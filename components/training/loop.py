@@ -134,12 +134,12 @@ def fit(
 
 def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.Optimizer:
     """Build the optimizer for `steps` batches an epoch; a cosine schedule ends at 0 in the last batch."""
-    rate: Any = settings.learning_rate
+    rate: Any = settings.rate
     if settings.schedule == "cosine":
         total = steps * settings.epochs
         warmup = max(1, round(_WARMUP * total))
         rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, total - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup
+            0.0, max(1, total - warmup), warmup_target=settings.rate, warmup_steps=warmup
         )
     if settings.optimizer == "adadelta":
         return keras.optimizers.Adadelta(rate, weight_decay=settings.weight_decay or None)
@@ -199,7 +199,7 @@ def _validate(
     if not math.isfinite(loss) or (len(data.validation) and not math.isfinite(validation)):
         raise InputError(
             f"case '{case}': the loss is {loss} (validation {validation}) after epoch {epoch}; lower"
-            f" training.learning_rate (now {settings.learning_rate:g})"
+            f" training.learning_rate (now {settings.rate:g})"
         )
     if suspicious:
         _check_alive(network, data, settings, case, epoch)
@@ -213,7 +213,7 @@ def _check_alive(
     outputs = predict(network, data, some)[:, 0]
     if np.ptp(outputs) > 0 or np.ptp(data.labels[some]) == 0:
         return
-    way_out = "change seed or lower training.learning_rate"
+    way_out = f"change seed or lower training.learning_rate (now {settings.rate:g})"
     if settings.model == "vgg16" and settings.vgg16.last_activation == "relu":
         way_out = "set training.vgg16.last_activation: linear, or " + way_out
     raise InputError(

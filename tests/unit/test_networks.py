@@ -120,15 +120,15 @@ def test_vgg16_refuses_images_that_are_not_256_pixels_wide():
         build_network(settings, image_spec(256, ("entropy", "mass")), seed=0)
 
 
-def test_compact_averages_maps_down_before_it_computes():
+def test_compact_sees_mean_and_largest_pixel_of_each_block():
     settings = TrainingSettings(compact=CompactSettings(input_pixels=16))
     network = build_network(settings, image_spec(64), seed=0)
     images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
     reduced = np.asarray(network.frozen(images))
-    assert reduced.shape == (2, *network.feature_shape) == (2, 16, 16, 3)
-    np.testing.assert_allclose(
-        reduced[1, 3, 5], images[1, 12:16, 20:24].mean(axis=(0, 1)), rtol=1e-5, atol=1e-6
-    )
+    assert reduced.shape == (2, *network.feature_shape) == (2, 16, 16, 6)
+    block = images[1, 12:16, 20:24]
+    np.testing.assert_allclose(reduced[1, 3, 5, :3], block.mean(axis=(0, 1)), rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(reduced[1, 3, 5, 3:], block.max(axis=(0, 1)))
     with pytest.raises(InputError, match=r"input_pixels: 64 does not divide the image's 100"):
         build_network(TrainingSettings(), image_spec(100), seed=0)
 

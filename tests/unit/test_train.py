@@ -54,7 +54,7 @@ def test_compact_learns_a_nonlinear_sum_that_ridge_on_the_fluxes_cannot(tmp_path
     maps, label = discs(350, 32, seed=1)
     folders = write_prepared(tmp_path, maps, label)
     chosen = settings(epochs=25, compact=CompactSettings(input_pixels=32))
-    figures = train(tmp_path / "out", folders, chosen)
+    train(tmp_path / "out", folders, chosen)
     split = pd.read_parquet(folders[1] / "galaxies.parquet")["split"].to_numpy()
     fitted, test = split == "train", split == "test"
     prediction = Predictor.load(tmp_path / "out").predict_maps(maps[test])
@@ -62,7 +62,6 @@ def test_compact_learns_a_nonlinear_sum_that_ridge_on_the_fluxes_cannot(tmp_path
     ridge = RidgeCV(np.logspace(-4, 4, 9)).fit(fluxes[fitted], label[fitted]).predict(fluxes[test])
     rmse = np.sqrt(np.mean((prediction.log10_ssfr - label[test]) ** 2))
     assert rmse < 0.6 * np.sqrt(np.mean((ridge - label[test]) ** 2))
-    assert rmse < 1.6 * figures["validation"]["rmse_dex"]
     covered = np.mean((prediction.lower < label[test]) & (label[test] < prediction.upper))
     assert 0.5 < covered < 0.85
 
@@ -212,6 +211,13 @@ def test_patience_ends_training_and_keep_says_which_weights_stay(few, tmp_path):
     assert figures["validation"]["epochs"] < 30
     last = train(tmp_path / "last", few, settings(keep="last"))
     assert last["validation"]["best_epoch"] == last["validation"]["epochs"] == 3
+
+
+def test_the_learning_rate_fits_the_model_unless_it_is_given():
+    vgg16 = TrainingSettings(model="vgg16", loss="mse")
+    thesis = TrainingSettings(model="vgg16", loss="mse", optimizer="adadelta")
+    given = TrainingSettings(learning_rate=0.1)
+    assert (TrainingSettings().rate, vgg16.rate, thesis.rate, given.rate) == (5e-3, 2e-4, 1.0, 0.1)
 
 
 def test_augmentation_turns_and_mirrors_whole_images():
