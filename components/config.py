@@ -228,7 +228,7 @@ class Vgg16Settings(_Section):
 
     weights: str = Field(
         "imagenet",
-        description="imagenet (cache), a path or URI of the no-top file, or random (on explicit request)",
+        description="imagenet (Keras' cache), the path of the published no-top file, or random (on explicit request)",
     )
     features: Literal["bfloat16", "float32"] = Field(
         "bfloat16", description="type in which features are computed and cached"
