@@ -367,7 +367,7 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _channels_are_drawn(self) -> Self:
-        known = {*self.projection.fields, *IMAGE_CHANNELS}
+        known = {*self.projection.fields, "mass", *IMAGE_CHANNELS}  # mass is always drawn
         for case in self.cases:
             for channel in case.channels:
                 if channel not in known:

@@ -42,9 +42,10 @@ class Heard:
 
 
 def settings_with(catalog=None, **projection):
-    return parse_settings(
-        {"projection": {"pixels": PIXELS, "workers": 1, **projection}, "catalog": catalog or {}}, "test"
-    )
+    data = {"projection": {"pixels": PIXELS, "workers": 1, **projection}, "catalog": catalog or {}}
+    if "fields" in projection:
+        data["cases"] = [{"name": "all", "channels": projection["fields"]}]
+    return parse_settings(data, "test")
 
 
 def open_universe(path):
