@@ -1,0 +1,49 @@
+"""Every setting of ssfr: type, unit, default and meaning, in one place.
+
+A preset is a YAML file with the settings that differ from these defaults. The defaults are the
+`recommended` choices; where the source work did otherwise, the description names the row of the
+table of faults (docs/faults.md) in brackets.
+"""
+
+from components.config.data import (
+    IMAGE_CHANNELS,
+    Case,
+    CatalogSettings,
+    Filter,
+    ImageCatalogSettings,
+    LabelSettings,
+    PreprocessingSettings,
+    ProjectionSettings,
+    SimulationSettings,
+    SplitSettings,
+)
+from components.config.learning import CompactSettings, EvaluationSettings, TrainingSettings, Vgg16Settings
+from components.config.section import Fraction, Positive
+from components.config.service import DeploymentSettings, ServingSettings
+from components.config.settings import Settings, load_settings, parse_settings
+from components.config.universe import UniverseSettings
+
+__all__ = [
+    "IMAGE_CHANNELS",
+    "Case",
+    "CatalogSettings",
+    "CompactSettings",
+    "DeploymentSettings",
+    "EvaluationSettings",
+    "Filter",
+    "Fraction",
+    "ImageCatalogSettings",
+    "LabelSettings",
+    "Positive",
+    "PreprocessingSettings",
+    "ProjectionSettings",
+    "ServingSettings",
+    "Settings",
+    "SimulationSettings",
+    "SplitSettings",
+    "TrainingSettings",
+    "UniverseSettings",
+    "Vgg16Settings",
+    "load_settings",
+    "parse_settings",
+]

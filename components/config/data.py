@@ -1,0 +1,194 @@
+"""Settings of the data: from the catalogue to image sets and labels."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from components.config.section import Fraction, Positive, Section
+
+IMAGE_CHANNELS = ("red", "green", "blue")
+"""What the maps of an image catalogue are called."""
+
+
+class SimulationSettings(Section):
+    """How cells and catalogues are read."""
+
+    max_declared_gb: Positive = Field(
+        64.0, description="[GB] a file that declares more than this in the fields asked for is refused"
+    )
+
+
+class CatalogSettings(Section):
+    """Which subhalos are galaxies of the sample, and what their sSFR is."""
+
+    snapshots: tuple[int, ...] | None = Field(None, description="None: every snapshot found")
+    little_h: Literal["applied", "ignored"] = Field(
+        "applied",
+        description="applied: M = code x 1e10 / h, for the cuts and for the sSFR; ignored: M = code x 1e10 [2]",
+    )
+    stellar_mass_min_msun: float = Field(5e9, ge=0)
+    stellar_mass_max_msun: Positive = 1e12
+    total_mass_max_msun: Positive = 2e12
+    halo_mass_max_msun: Positive = 5e12
+    keep_flagged: bool = Field(
+        False, description="keep subhalos with SubhaloFlag = 0 (not of cosmological origin)"
+    )
+    label_aperture: Literal["subhalo", "two_half_mass_radii"] = Field(
+        "subhalo", description="SubhaloSFR, or SubhaloSFRinRad with SubhaloMassInRadType"
+    )
+    missing_halos: Literal["error", "drop"] = Field(
+        "error",
+        description="a part of a catalogue, whose SubhaloGrNr leads to no group or a wrong one: count and stop, or find groups by position and drop and count subhalos without one",
+    )
+
+
+class ProjectionSettings(Section):
+    """From gas cells to face-on maps."""
+
+    fields: tuple[str, ...] = Field(("entropy", "mass", "temperature"), min_length=1)
+    pixels: int = Field(256, ge=8, le=4096, description="a side")
+    width: Positive = Field(90.0, description="[width_unit] of the frame")
+    width_unit: Literal["kpc", "ckpc/h"] = Field("kpc", description="physical, or comoving with h [11]")
+    depth: Positive | None = Field(
+        90.0, description="[width_unit] along the line of sight, in all; None: unlimited"
+    )
+    binning: Literal["exact", "thesis"] = Field(
+        "exact", description="thesis: int((x-x0)/(x1-x0)*0.99*pixels) [5]"
+    )
+    weighting: Literal["mass_weighted_mean", "sum"] = Field(
+        "mass_weighted_mean",
+        description="of temperature and entropy; the mean leaves NaN where there is no gas, beside the mass map [6]",
+    )
+    transform: Literal["linear", "log10", "ln"] = Field(
+        "linear", description="of temperature and entropy in a cell before weighting [6]"
+    )
+    entropy_density: Literal["electron", "gas"] = Field(
+        "electron", description="K = kB T / n^(2/3) with n_e, or n = rho/m_p [6]"
+    )
+    star_forming_gas: Literal["raw", "fixed_1e4K", "masked"] = Field(
+        "fixed_1e4K", description="temperature of gas on the effective equation of state [19]"
+    )
+    gas_of: Literal["subhalo", "halo"] = Field(
+        "subhalo", description="halo: the cells of the whole friends-of-friends halo [18]"
+    )
+    young_star_age_myr: Positive = Field(
+        100.0, description="[Myr] stars younger than this set the rotation axis"
+    )
+    min_young_stars: int = Field(20, ge=1, description="with fewer, the axis is that of the gas")
+    axis_radius: Positive = Field(30.0, description="[width_unit] matter within this radius sets the axis")
+    backend: Literal["native", "reference"] = "native"
+    workers: int = Field(2, ge=1, description="galaxies drawn at the same time (processes)")
+    threads: int = Field(1, ge=1, description="threads of the kernel for one galaxy")
+    max_set_aside: Fraction = Field(
+        0.05, description="share of galaxies that may be unusable before the run ends"
+    )
+
+
+class SplitSettings(Section):
+    """Which galaxies train, validate, test, and decide between champion and challenger."""
+
+    method: Literal["tree", "halo", "random", "column"] = Field(
+        "tree",
+        description="groups that stay together: merger tree, halo, nothing [12]; column: values named in `column_values`",
+    )
+    validation: Fraction = 0.1
+    test: Fraction = 0.15
+    promotion: Fraction = 0.1
+    column: str | None = Field(None, description="column of the label table that decides (method column)")
+    column_values: dict[str, Literal["train", "test"]] = Field(
+        default_factory=dict,
+        description="value -> train or test; validation and promotion are taken from the groups of train",
+    )
+
+    @model_validator(mode="after")
+    def _shares(self) -> Self:
+        if self.validation + self.test + self.promotion >= 1.0:
+            raise ValueError("validation + test + promotion leave nothing to train on")
+        if self.method == "column" and not (self.column and self.column_values):
+            raise ValueError("method 'column' needs `column` and `column_values`")
+        return self
+
+
+class LabelSettings(Section):
+    """What is predicted: log10 of the specific star formation rate [1/yr]."""
+
+    mass: Literal["stellar", "total"] = Field("stellar", description="sSFR = SFR / this mass [1]")
+    zero_sfr: Literal["floor", "drop"] = Field(
+        "floor", description="SFR = 0: set to the floor, or dropped; counted always [13]"
+    )
+    floor_log10_ssfr: float = Field(
+        -13.0, description="[dex of 1/yr] labels below are raised to it (zero_sfr = floor)"
+    )
+
+
+class ImageCatalogSettings(Section):
+    """A folder of images and a table of labels."""
+
+    table: str = Field(
+        "labels.csv", description="CSV or parquet, relative to the folder; or the thesis' allsfr.pkl"
+    )
+    images: str = Field("images", description="folder of the images, relative to the folder")
+    file_column: str = "filename"
+    stellar_mass_column: str | None = Field("stellar_mass_msun", description="[Msun]")
+    sfr_column: str | None = Field("sfr_msun_per_yr", description="[Msun/yr]")
+    ssfr_column: str | None = Field(None, description="[1/yr]; used instead of SFR and stellar mass")
+    group_column: str | None = Field(
+        None, description="galaxies that share a value stay on one side of the split"
+    )
+    max_pixels: int = Field(
+        4096 * 4096, description="an image that declares more is refused before it is unpacked"
+    )
+    max_set_aside: Fraction = Field(0.05, description="share of unreadable images before the run ends")
+
+
+class Filter(Section):
+    """What a case keeps of the spatial information."""
+
+    kind: Literal["none", "gaussian", "structures"] = Field(
+        "none", description="gaussian: blurred; structures: image minus its blur"
+    )
+    sigma: Positive = Field(3.0, description="[unit] of the Gaussian")
+    unit: Literal["px", "kpc"] = "px"
+
+
+class Case(Section):
+    """An image set: channels x filter x stretch. A function of the maps, not another copy of them."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")
+    channels: tuple[str, ...] = Field(
+        ("entropy", "mass", "temperature"),
+        min_length=1,
+        max_length=8,
+        description="fields, in the order of the channels",
+    )
+    filter: Filter = Filter()
+
+
+class PreprocessingSettings(Section):
+    """From maps to the numbers a network sees."""
+
+    pixel_type: Literal["float32", "uint8"] = Field(
+        "float32",
+        description="uint8: Lupton stretch, clipped to 0..255, as an 8-bit image; what was clipped is counted [8]",
+    )
+    normalisation: Literal["training", "first_snapshot", "fixed"] = Field(
+        "training",
+        description="each channel's scale: fitted on the training set, on the first snapshot, or given [8]",
+    )
+    fixed_maxima: dict[str, float] = Field(
+        default_factory=dict, description="field -> largest pixel, in the map's unit (normalisation = fixed)"
+    )
+    stretch: Literal["asinh", "lupton"] = Field(
+        "asinh",
+        description="asinh: each channel by itself, then standardised on the training set; lupton: the thesis' colour-preserving one",
+    )
+    stretch_beta: Positive = Field(0.001, description="Lupton: f = asinh(I/beta)/asinh(1/beta)")
+    stretch_negative: Literal["signed", "even"] = Field(
+        "signed", description="even: asinh(|I|), which flips signs [7]"
+    )
+    export_png: bool = Field(False, description="write Snap%dID%d.png of the composite (uint8)")
+    split: SplitSettings = SplitSettings()
+    label: LabelSettings = LabelSettings()
+    images: ImageCatalogSettings = ImageCatalogSettings()

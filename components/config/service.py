@@ -1,0 +1,48 @@
+"""Settings of what users call: the model repository, the server and its client."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from components.config.section import Positive, Section
+
+
+class DeploymentSettings(Section):
+    """From the best model to the repository that is served."""
+
+    name: str = Field("ssfr", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
+    margin_dex: float = Field(
+        0.0, ge=0, description="[dex] by which the challenger's RMSE on the promotion set must be lower"
+    )
+    keep_versions: int = Field(3, ge=1)
+    require_beats_baselines: bool = Field(
+        True, description="a model that does not beat every baseline is not promoted"
+    )
+    warmup: bool = True
+    tolerance_dex: Positive = Field(1e-4, description="[dex] served against offline")
+
+
+class ServingSettings(Section):
+    """The gRPC server and its client."""
+
+    host: str = Field("127.0.0.1", description="loopback by default: an open port is a decision")
+    port: int = Field(8500, ge=0, le=65535, description="0: any free port")
+    workers: int = Field(8, ge=1, description="calls answered at the same time; more are queued")
+    max_message_mb: Positive = Field(64.0, description="[MB] request or answer")
+    max_batch: int = Field(256, ge=1, description="galaxies in a request")
+    poll_s: Positive = Field(2.0, description="[s] between looks at the model repository")
+    grace_s: Positive = Field(10.0, description="[s] for calls under way at shutdown")
+    deadline_s: Positive = Field(20.0, description="[s] a client waits for a request, retries included")
+    retries: int = Field(
+        4, ge=0, description="of the client, with exponential back-off, when the server is not there"
+    )
+    tls_certificate: str | None = Field(None, description="PEM file of the server; None: plaintext")
+    tls_key: str | None = Field(None, description="PEM file of the server's key")
+    tls_client_ca: str | None = Field(
+        None, description="PEM file; set: clients must show a certificate it signed"
+    )
+    tls_server_ca: str | None = Field(
+        None, description="client: PEM file that signed the server's certificate; None: plaintext"
+    )
+    tls_client_certificate: str | None = Field(None, description="client: PEM file, where the server asks")
+    tls_client_key: str | None = Field(None, description="client: PEM file of that certificate's key")

@@ -1,0 +1,149 @@
+"""All settings of one run, and how a preset is read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from components.config.data import (
+    IMAGE_CHANNELS,
+    Case,
+    CatalogSettings,
+    PreprocessingSettings,
+    ProjectionSettings,
+    SimulationSettings,
+)
+from components.config.learning import EvaluationSettings, TrainingSettings
+from components.config.section import Section
+from components.config.service import DeploymentSettings, ServingSettings
+from components.errors import InputError, nearest
+
+
+class Settings(Section):
+    """All settings of one run."""
+
+    seed: int = Field(1, ge=0)
+    simulation: SimulationSettings = SimulationSettings()
+    catalog: CatalogSettings = CatalogSettings()
+    projection: ProjectionSettings = ProjectionSettings()
+    preprocessing: PreprocessingSettings = PreprocessingSettings()
+    cases: tuple[Case, ...] = Field((Case(name="composite"),), min_length=1)
+    training: TrainingSettings = TrainingSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    deployment: DeploymentSettings = DeploymentSettings()
+    serving: ServingSettings = ServingSettings()
+
+    @model_validator(mode="after")
+    def _names_are_unique(self) -> Self:
+        names = [case.name for case in self.cases]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"cases: the name '{twice[0]}' is used twice")
+        reserved = [name for name in names if name.startswith("baseline_")]
+        if reserved:
+            raise ValueError(f"cases: '{reserved[0]}': names that begin with 'baseline_' are the baselines'")
+        return self
+
+    @model_validator(mode="after")
+    def _channels_are_drawn(self) -> Self:
+        known = {*self.projection.fields, "mass", *IMAGE_CHANNELS}  # mass is always drawn
+        for case in self.cases:
+            for channel in case.channels:
+                if channel not in known:
+                    raise ValueError(
+                        f"cases: '{case.name}': no field '{channel}' among projection.fields{nearest(channel, known)}"
+                    )
+        return self
+
+    @model_validator(mode="after")
+    def _model_fits_images(self) -> Self:
+        if self.training.model == "vgg16" and self.projection.pixels != 256:
+            raise ValueError(
+                f"training.model vgg16 needs projection.pixels 256, not {self.projection.pixels}"
+            )
+        if self.preprocessing.pixel_type == "float32" and self.preprocessing.normalisation != "training":
+            raise ValueError(
+                "preprocessing.normalisation: with pixel_type float32 only 'training' is possible"
+            )
+        return self
+
+
+def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Settings:
+    """Read a preset or a settings file.
+
+    Parameters
+    ----------
+    path
+        YAML file; keys as in `Settings`, missing ones take their default.
+    overrides
+        Dotted key -> value, applied last, for example ``{"training.epochs": 5}``.
+
+    Raises
+    ------
+    InputError
+        Not YAML, an unknown key (the message names the nearest right one), or a value out of range.
+    """
+    try:
+        data = yaml.safe_load(path.read_text())
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such settings file") from None
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if data is None:
+        data = {}
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: expected a mapping of settings, found {type(data).__name__}")
+    for key, value in (overrides or {}).items():
+        _set_dotted(data, key, value)
+    return parse_settings(data, str(path))
+
+
+def parse_settings(data: dict[str, Any], origin: str) -> Settings:
+    """Validate a mapping of settings; `origin` is named in the error.
+
+    Raises
+    ------
+    InputError
+        One line: origin, key, what was expected.
+    """
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{origin}: {_first_problem(error)}") from None
+
+
+def _set_dotted(data: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        data = data.setdefault(parent, {})
+        if not isinstance(data, dict):
+            raise InputError(f"setting '{key}': '{parent}' holds a value, not a section")
+    data[last] = value
+
+
+def _first_problem(error: ValidationError) -> str:
+    problem = error.errors(include_url=False)[0]
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        return f"unknown setting '{key}'{nearest(location[-1], _known_keys(location[:-1]))}"
+    value = problem.get("input")
+    shown = "" if isinstance(value, dict | BaseModel) else f", found {value!r}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{key or 'settings'}: {message[0].lower()}{message[1:]}{shown}"
+
+
+def _known_keys(location: list[str]) -> list[str]:
+    model: Any = Settings
+    for part in location:
+        if part.isdigit():
+            continue
+        annotation = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next((c for c in candidates if isinstance(c, type) and issubclass(c, BaseModel)), Settings)
+    return list(model.model_fields)
