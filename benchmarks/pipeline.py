@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figure import row
 from components.storage.artifact import read_json
 
 GALAXIES = 1000
@@ -32,10 +33,10 @@ def run() -> list[dict[str, Any]]:
         scores = workdir / "evaluation" / steps["evaluation"]["key"]
         metrics = read_json(scores / "metrics.json")
     figures = [
-        _figure("pipeline.simulate", simulated - started, "s"),
-        _figure("pipeline.run", finished - simulated, "s"),
+        row("pipeline.simulate", simulated - started, "s"),
+        row("pipeline.run", finished - simulated, "s"),
     ]
-    figures += [_figure(f"pipeline.{label}", step["seconds"], "s") for label, step in steps.items()]
+    figures += [row(f"pipeline.{label}", step["seconds"], "s") for label, step in steps.items()]
     return figures + _gains(metrics)
 
 
@@ -43,33 +44,15 @@ def _gains(metrics: dict[str, Any]) -> list[dict[str, Any]]:
     best = metrics["best_case"]
     model = metrics["cases"][best]
     own = model["scores"]["test"]["all"]
-    figures = [_figure("pipeline.test_r", own["r"]["value"], "Pearson r")]
+    figures = [row("pipeline.test_r", own["r"]["value"], "Pearson r")]
     for baseline, gain in model["gains"]["test"]["all"].items():
         peer = metrics["cases"][baseline]["scores"]["test"]["all"]["rmse"]["value"]
         rmse = own["rmse"]["value"]
-        figure = _figure(f"pipeline.rmse_beside_{baseline}", rmse, "dex", baseline, peer, rmse / peer)
+        figure = row(f"pipeline.rmse_beside_{baseline}", rmse, "dex", baseline, peer)
         figure["gain"] = gain["rmse"]
         figure["test_trees"] = own["groups"]
         figures.append(figure)
     return figures
-
-
-def _figure(
-    name: str,
-    value: float,
-    unit: str,
-    peer: str | None = None,
-    peer_value: float | None = None,
-    ratio: float | None = None,
-) -> dict[str, Any]:
-    return {
-        "name": name,
-        "value": value,
-        "unit": unit,
-        "peer": peer,
-        "peer_value": peer_value,
-        "ratio": ratio,
-    }
 
 
 def _ssfr(*arguments: object) -> None:

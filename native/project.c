@@ -11,17 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK = 64, AHEAD = 4 * BLOCK, MAX_LANES = 8, CACHE_LINE = 64 };
+#include "vectors.h"
 
-/* One binary for every machine: the loader picks the widest vectors that the processor has. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__)
-#define WIDEST_VECTORS __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define WIDEST_VECTORS
-#endif
-
-/* Into the function that has the attribute above: only then is this code compiled for each target. */
-#define INLINED static inline __attribute__((always_inline))
+enum { BLOCK = 64, AHEAD = 4 * BLOCK, MAX_LANES = 8 };
 
 typedef double vector4 __attribute__((vector_size(4 * sizeof(double)), may_alias));
 
@@ -185,7 +177,7 @@ static int project_fields(const struct cells *cells, int64_t n, int first_field,
                     sum += parts[t].sums[pixel * lanes + lane];
                 maps[(first_field + lane) * area + pixel] = sum;
             }
-        *counts = (struct project_counts){0, 0, 0};
+        *counts = (struct project_counts){0, 0, 0, 0};
         for (int t = 0; t < threads; t++) {
             counts->used += parts[t].counts.used;
             counts->outside += parts[t].counts.outside;

@@ -14,8 +14,9 @@ struct project_frame {
 
 struct project_counts {
     int64_t used;
-    int64_t outside; /* finite, but not in the box */
-    int64_t bad;     /* a coordinate or a weight is NaN or infinite: the cell is in no map */
+    int64_t outside;     /* finite, but not in the box */
+    int64_t bad;         /* a coordinate or a weight is NaN or infinite: the cell is in no map */
+    int64_t overhanging; /* used, but a part of it is outside: see smooth.h */
 };
 
 /*

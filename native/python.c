@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "project.h"
+#include "smooth.h"
 
 enum { MAX_THREADS = 1024, MAX_PIXELS = 32768, MAX_FIELDS = 1024 };
 
@@ -80,24 +81,66 @@ static bool overlap(const Py_buffer *a, const Py_buffer *b)
     return a0 < b0 + b->len && b0 < a0 + a->len;
 }
 
-static PyObject *draw(const Py_buffer *positions, const Py_buffer *weights, const Py_buffer *maps,
+/* What is the same for every kernel. */
+static bool are_sound(const Py_buffer *positions, const Py_buffer *weights, const Py_buffer *maps,
                       const struct project_frame *frame, int threads)
 {
-    struct project_counts counts = {0, 0, 0};
-    int status;
-
     if (!is_array(positions, "positions", 'f', "float32", 2) || !is_array(weights, "weights", 'f', "float32", 2) ||
         !is_array(maps, "maps", 'd', "float64", 3) || !frame_is_sound(frame) ||
         !shapes_agree(positions, weights, maps, frame->pixels))
-        return NULL;
+        return false;
     if (overlap(maps, positions) || overlap(maps, weights)) {
         PyErr_SetString(PyExc_ValueError, "maps: shares memory with an input");
-        return NULL;
+        return false;
     }
     if (threads < 1 || threads > MAX_THREADS) {
         PyErr_Format(PyExc_ValueError, "threads: expected 1 to %d, found %d", MAX_THREADS, threads);
+        return false;
+    }
+    return true;
+}
+
+static PyObject *spread(const Py_buffer *positions, const Py_buffer *support, const Py_buffer *weights,
+                        const Py_buffer *maps, const Py_buffer *lost, const struct project_frame *frame, int threads)
+{
+    struct project_counts counts = {0, 0, 0, 0};
+    int status;
+
+    if (!are_sound(positions, weights, maps, frame, threads) || !is_array(support, "support", 'f', "float32", 1) ||
+        !is_array(lost, "lost", 'd', "float64", 1))
+        return NULL;
+    if (support->shape[0] != positions->shape[1] || lost->shape[0] != weights->shape[0]) {
+        PyErr_Format(PyExc_ValueError, "support, lost: expected shapes (%zd,) and (%zd,), found (%zd,) and (%zd,)",
+                     positions->shape[1], weights->shape[0], support->shape[0], lost->shape[0]);
         return NULL;
     }
+    if (overlap(maps, support) || overlap(maps, lost) || overlap(lost, positions) || overlap(lost, support) ||
+        overlap(lost, weights)) {
+        PyErr_SetString(PyExc_ValueError, "maps, lost: share memory with an input, or with each other");
+        return NULL;
+    }
+    if (frame->high[0] - frame->low[0] != frame->high[1] - frame->low[1]) {
+        PyErr_SetString(PyExc_ValueError, "bounds: expected a square");
+        return NULL;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    status = smooth(positions->buf, support->buf, weights->buf, positions->shape[1], (int)weights->shape[0], frame,
+                    threads, maps->buf, lost->buf, &counts);
+    Py_END_ALLOW_THREADS
+    if (status != 0)
+        return PyErr_NoMemory();
+    return Py_BuildValue("(LLLL)", (long long)counts.used, (long long)counts.outside, (long long)counts.bad,
+                         (long long)counts.overhanging);
+}
+
+static PyObject *draw(const Py_buffer *positions, const Py_buffer *weights, const Py_buffer *maps,
+                      const struct project_frame *frame, int threads)
+{
+    struct project_counts counts = {0, 0, 0, 0};
+    int status;
+
+    if (!are_sound(positions, weights, maps, frame, threads))
+        return NULL;
     Py_BEGIN_ALLOW_THREADS
     status = project(positions->buf, weights->buf, positions->shape[1], (int)weights->shape[0], frame, threads,
                      maps->buf, &counts);
@@ -137,8 +180,44 @@ static PyObject *kernel_project(PyObject *module, PyObject *arguments)
     return result;
 }
 
+PyDoc_STRVAR(smooth_doc,
+             "smooth(positions, support, weights, bounds, pixels, threads, maps, lost)\n--\n\n"
+             "Spread the weights of cells over maps, and count the cells used, outside, bad and overhanging.\n\n"
+             "positions: float32 (3, cells). support: float32 (cells,), the radius of each cell's kernel.\n"
+             "weights: float32 (fields, cells). bounds: x0, x1, y0, y1, z0, z1, a square, in the unit of the\n"
+             "positions. maps: float64 (fields, pixels, pixels), overwritten. lost: float64 (fields,),\n"
+             "overwritten: what used cells have outside the square. All arrays C-contiguous; none is copied.");
+
+static PyObject *kernel_smooth(PyObject *module, PyObject *arguments)
+{
+    enum { POSITIONS, WEIGHTS, MAPS, SUPPORT, LOST, ARRAYS };
+    PyObject *objects[ARRAYS];
+    Py_buffer views[ARRAYS];
+    PyObject *result = NULL;
+    struct project_frame frame;
+    int threads, held = 0;
+    const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT;
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "OOO(dddddd)iiOO:smooth", &objects[POSITIONS], &objects[SUPPORT],
+                          &objects[WEIGHTS], &frame.low[0], &frame.high[0], &frame.low[1], &frame.high[1],
+                          &frame.low[2], &frame.high[2], &frame.pixels, &threads, &objects[MAPS], &objects[LOST]))
+        return NULL;
+    frame.bins = frame.pixels;
+    while (held < ARRAYS && PyObject_GetBuffer(objects[held], &views[held],
+                                               flags | (held == MAPS || held == LOST ? PyBUF_WRITABLE : 0)) == 0)
+        held++;
+    if (held == ARRAYS)
+        result = spread(&views[POSITIONS], &views[SUPPORT], &views[WEIGHTS], &views[MAPS], &views[LOST], &frame,
+                        threads);
+    while (held > 0)
+        PyBuffer_Release(&views[--held]);
+    return result;
+}
+
 static PyMethodDef methods[] = {
     {"project", kernel_project, METH_VARARGS, project_doc},
+    {"smooth", kernel_smooth, METH_VARARGS, smooth_doc},
     {NULL, NULL, 0, NULL},
 };
 
@@ -147,7 +226,7 @@ static PyModuleDef_Slot slots[] = {{0, NULL}};
 static struct PyModuleDef definition = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "_kernel",
-    .m_doc = "Gas cells onto maps, in C (native/project.c).",
+    .m_doc = "Gas cells onto maps, in C (native/project.c, native/smooth.c).",
     .m_methods = methods,
     .m_slots = slots,
 };

@@ -1,4 +1,4 @@
-# The kernel of native/: see native/project.h for what it does.
+# The kernels of native/: see native/project.h and native/smooth.h for what they do.
 from typing import Any
 
 def project(
@@ -10,3 +10,13 @@ def project(
     threads: int,
     maps: Any,
 ) -> tuple[int, int, int]: ...
+def smooth(
+    positions: Any,
+    support: Any,
+    weights: Any,
+    bounds: tuple[float, float, float, float, float, float],
+    pixels: int,
+    threads: int,
+    maps: Any,
+    lost: Any,
+) -> tuple[int, int, int, int]: ...

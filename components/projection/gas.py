@@ -26,6 +26,7 @@ from components.units import (
     KPC_CM,
     PROTON_MASS_G,
     SOLAR_MASS_G,
+    length_kpc,
     mass_msun,
 )
 
@@ -117,6 +118,8 @@ def particle_fields(names: tuple[str, ...], settings: ProjectionSettings) -> lis
     needed = {"Coordinates", "Masses"}.union(*(field_named(name).needs for name in names))
     if settings.star_forming_gas != "raw":
         needed.add("StarFormationRate")
+    if settings.deposition == "smoothed":
+        needed.update(field_named("radius").needs)
     return sorted(needed)
 
 
@@ -157,6 +160,13 @@ def entropy(cells: Cells, gas: Gas) -> Values:
         n_cm3 = n_cm3 * HYDROGEN_FRACTION * cells["ElectronAbundance"]
     n_cm3 = np.where(n_cm3 > 0, n_cm3, np.nan)
     return BOLTZMANN_KEV_K * temperature(cells, gas) / n_cm3 ** (2.0 / 3.0)
+
+
+@gas_field(unit="kpc", needs=("Density",))
+def radius(cells: Cells, gas: Gas) -> Values:
+    """Return the radius of each cell [kpc, physical], r = (3 V / 4 pi)^(1/3) with V = m / rho."""
+    cubic_ckpc_h = cells["Masses"].astype(np.float64) / cells["Density"]
+    return np.cbrt(3.0 * cubic_ckpc_h / (4.0 * np.pi)) * length_kpc(1.0, gas.header.h, gas.header.redshift)
 
 
 def density_g_cm3(code: NDArray[Any], header: Header) -> Values:

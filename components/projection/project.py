@@ -223,9 +223,9 @@ def _conclude(
     drawn = table[table["reason"] == ""].copy()
     drawn["row"] = drawn.groupby("file").cumcount()
     aside = table[table["reason"] != ""]
-    counts = ["gas_cells", "used_cells", "outside_cells", "bad_cells"]
+    counts = ["gas_cells", "used_cells", "outside_cells", "bad_cells", "overhanging_cells"]
     for name, rows, columns in (
-        ("projection.csv", drawn, ["snapshot", "subhalo_id", "file", "row", "axis", *counts]),
+        ("projection.csv", drawn, ["snapshot", "subhalo_id", "file", "row", "axis", *counts, "lost_mass"]),
         ("set_aside.csv", aside, ["snapshot", "subhalo_id", "reason"]),
     ):
         with atomic_file(output / name) as part:

@@ -29,6 +29,8 @@ class Record:
     used_cells: int = 0
     outside_cells: int = 0
     bad_cells: int = 0
+    overhanging_cells: int = 0
+    lost_mass: float = 0.0
     reason: str = ""
 
 
@@ -76,7 +78,8 @@ def write_shard(
                 continue
             maps.resize(len(maps) + 1, axis=0)
             maps[-1] = drawn.maps
-            records.append(Record(header.snapshot, subhalo_id, drawn.axis, drawn.gas_cells, *drawn.counts))
+            cells = (drawn.gas_cells, *drawn.counts, drawn.overhanging_cells)
+            records.append(Record(header.snapshot, subhalo_id, drawn.axis, *cells, drawn.lost_mass))
         kept = [record for record in records if not record.reason]
         file.create_dataset("snapshot", data=[record.snapshot for record in kept], dtype="i8")
         file.create_dataset("subhalo_id", data=[record.subhalo_id for record in kept], dtype="i8")
@@ -96,7 +99,7 @@ def write_shard(
             h=header.h,
             redshift=header.redshift,
             pixels=side,
-            method="histogram",
+            method="smoothed" if projection.deposition == "smoothed" else "histogram",
             version=importlib.metadata.version("ssfr"),
         )
     return records

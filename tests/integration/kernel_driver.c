@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "project.h"
+#include "smooth.h"
 
 static uint32_t state = 1;
 
@@ -89,6 +90,58 @@ static int draw(int64_t cells, int fields, int32_t pixels, double share, double 
     return 0;
 }
 
+/* From far below a pixel to far beyond the frame; one in six is no size at all, or just at a limit. */
+static float size(void)
+{
+    static const float odd[] = {NAN, INFINITY, -INFINITY, 0.0f, -1.0f, FLT_MAX, FLT_TRUE_MIN, FLT_MIN, 1.0f, 8.0f};
+    return next_random() % 6 ? 1e-5f * powf(10.0f, 8.0f * uniform())
+                             : odd[next_random() % (sizeof odd / sizeof odd[0])];
+}
+
+static int spread(int64_t cells, int fields, int32_t pixels, double half, double half_z, int threads)
+{
+    const struct project_frame frame = {{-half, -half, -half_z}, {half, half, half_z}, pixels, pixels};
+    float *positions = memory(3 * cells * sizeof *positions), *weights = memory(fields * cells * sizeof *weights);
+    float *support = memory(cells * sizeof *support);
+    const size_t area = (size_t)pixels * pixels;
+    double *maps = memory(fields * area * sizeof *maps), *lost = memory(fields * sizeof *lost);
+    struct project_counts counts;
+    int64_t bad = 0;
+    int failed = 0;
+
+    for (int64_t i = 0; i < 3 * cells; i++)
+        positions[i] = coordinate();
+    for (int64_t i = 0; i < fields * cells; i++)
+        weights[i] = weight();
+    for (int64_t i = 0; i < cells; i++) {
+        int sound = isfinite(support[i] = size()) && support[i] > 0.0f;
+        for (int axis = 0; axis < 3; axis++)
+            sound &= !!isfinite(positions[axis * cells + i]);
+        for (int field = 0; field < fields; field++)
+            sound &= !!isfinite(weights[field * cells + i]);
+        bad += !sound;
+    }
+    if (smooth(positions, support, weights, cells, fields, &frame, threads, maps, lost, &counts) != 0)
+        return 1;
+    for (int field = 0; field < fields; field++) {
+        double sum = lost[field], all = 0.0;
+        for (size_t i = 0; i < area; i++)
+            sum += maps[field * area + i];
+        for (int64_t i = 0; i < cells; i++)
+            all += isfinite(weights[field * cells + i]) ? weights[field * cells + i] : 0.0;
+        failed |= !(sum >= 0.0 && sum <= all * (1.0 + 1e-6));
+    }
+    failed |= counts.bad != bad || counts.used + counts.outside != cells - bad || counts.overhanging > counts.used;
+    if (failed)
+        fprintf(stderr, "spread: %lld cells, %d fields, %d pixels, %g\n", (long long)cells, fields, (int)pixels, half);
+    free(positions);
+    free(weights);
+    free(support);
+    free(maps);
+    free(lost);
+    return failed;
+}
+
 int main(void)
 {
     static const int64_t cells[] = {0, 1, 63, 64, 65, 127, 1000};
@@ -103,5 +156,12 @@ int main(void)
                     failed |= draw(cells[c], fields, pixels[p], fields % 2 ? 1.0 : 0.99, halves[h],
                                    fields % 3 ? (double)INFINITY : 2.0, 1 + (int)(next_random() % 5));
     failed |= draw(100, 3, 256, 1.0, 8.0, 8.0, 100);
+    for (size_t c = 0; c < sizeof cells / sizeof cells[0]; c++)
+        for (int fields = 1; fields <= 5; fields += 2)
+            for (size_t p = 0; p < sizeof pixels / sizeof pixels[0]; p++)
+                for (size_t h = 0; h < sizeof halves / sizeof halves[0]; h++)
+                    failed |= spread(cells[c], fields, pixels[p], halves[h], fields % 3 ? (double)INFINITY : 2.0,
+                                     1 + (int)(next_random() % 5));
+    failed |= spread(300, 3, 256, 8.0, 8.0, 3) | spread(300, 2, 300, 8.0, 8.0, 1) | spread(20, 1, 700, 800.0, 8.0, 1);
     return failed;
 }

@@ -8,7 +8,16 @@ import pytest
 from components.config import ProjectionSettings, Settings
 from components.errors import InputError
 from components.projection import gas as gas_module
-from components.projection.gas import Gas, entropy, field_named, gas_field, mass, particle_fields, temperature
+from components.projection.gas import (
+    Gas,
+    entropy,
+    field_named,
+    gas_field,
+    mass,
+    particle_fields,
+    radius,
+    temperature,
+)
 from components.simulation import Header
 
 TODAY = Header(
@@ -90,13 +99,22 @@ def test_entropy_of_star_forming_gas_follows_its_temperature():
     assert ratio == pytest.approx(1e4 / temperature(cells(), gas), rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("header", "factor"), [(TODAY, 1.0), (EARLIER, 0.5)], ids=["redshift 0", "redshift 1"]
+)
+def test_the_radius_is_that_of_a_sphere_of_the_volume_of_the_cell(header, factor):
+    """V = 1e-5 / 1e-5 = 1 (ckpc/h)^3, r = (3 / 4 pi)^(1/3) = 0.62035 ckpc/h = 0.88622 kpc today."""
+    assert radius(cells(), Gas(header)) == pytest.approx(0.88622 * factor, rel=1e-5)
+    assert radius(cells(), Gas(header, little_h="ignored")) == pytest.approx(0.88622 * factor, rel=1e-5)
+
+
 def test_mass_is_physical_unless_h_is_ignored():
     assert mass(cells(), Gas(TODAY)) == pytest.approx(1e5 / 0.7, rel=1e-6)
     assert mass(cells(), Gas(TODAY, little_h="ignored")) == pytest.approx(1e-5, rel=1e-6)
 
 
 def test_only_the_particle_fields_that_are_needed_are_asked_for():
-    raw = ProjectionSettings(star_forming_gas="raw")
+    raw = ProjectionSettings(star_forming_gas="raw", deposition="point")
     assert particle_fields(("mass",), raw) == ["Coordinates", "Masses"]
     assert particle_fields(("mass", "temperature"), raw) == [
         "Coordinates",
@@ -105,6 +123,7 @@ def test_only_the_particle_fields_that_are_needed_are_asked_for():
         "Masses",
     ]
     assert "StarFormationRate" in particle_fields(("entropy",), ProjectionSettings())
+    assert "Density" in particle_fields(("mass",), ProjectionSettings(deposition="smoothed"))
 
 
 def test_fields_say_their_units():
@@ -124,5 +143,5 @@ def test_a_new_field_is_a_registered_function(monkeypatch):
         return cells["StarFormationRate"]
 
     assert field_named("star_formation").compute is star_formation
-    settings = ProjectionSettings(fields=("star_formation",), star_forming_gas="raw")
+    settings = ProjectionSettings(fields=("star_formation",), star_forming_gas="raw", deposition="point")
     assert particle_fields(settings.fields, settings) == ["Coordinates", "Masses", "StarFormationRate"]

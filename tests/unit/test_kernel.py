@@ -23,7 +23,7 @@ FRAME = Frame(width_kpc=16.0, depth_kpc=math.inf, pixels=16, bins=16.0)
 
 @pytest.fixture(params=BACKENDS)
 def project(request):
-    return backend(request.param)
+    return backend(request.param).project
 
 
 def cells(*positions):
@@ -202,8 +202,8 @@ def galaxies(draw):
 @given(galaxies())
 def test_the_kernel_agrees_with_the_reference_on_any_cells(galaxy):
     positions, weights, frame, threads = galaxy
-    native, counted = backend("native")(positions, weights, frame, threads)
-    reference, expected = backend("reference")(positions, weights, frame)
+    native, counted = backend("native").project(positions, weights, frame, threads)
+    reference, expected = backend("reference").project(positions, weights, frame)
     assert counted == expected
     assert sum(counted) == positions.shape[1]
     np.testing.assert_allclose(native, reference, rtol=1e-12)
@@ -212,17 +212,17 @@ def test_the_kernel_agrees_with_the_reference_on_any_cells(galaxy):
 @pytest.mark.parametrize("threads", [1, 2, 3, 8])
 def test_the_same_number_of_threads_gives_the_same_bits(threads):
     positions, weights = uniform(50_001, -9, 9), np.random.default_rng(5).random((3, 50_001), np.float32)
-    first, counts = backend("native")(positions, weights, FRAME, threads)
+    first, counts = backend("native").project(positions, weights, FRAME, threads)
     for _ in range(3):
-        again, counts_again = backend("native")(positions, weights, FRAME, threads)
+        again, counts_again = backend("native").project(positions, weights, FRAME, threads)
         assert again.tobytes() == first.tobytes() and counts_again == counts
-    reference, expected = backend("reference")(positions, weights, FRAME)
+    reference, expected = backend("reference").project(positions, weights, FRAME)
     assert counts == expected
     np.testing.assert_allclose(first, reference, rtol=1e-12)
 
 
 def test_more_threads_than_cells_do_no_harm():
-    maps, counts = backend("native")(cells((0.5, 0.5, 0), (1.5, 0.5, 0)), ones(2), FRAME, threads=64)
+    maps, counts = backend("native").project(cells((0.5, 0.5, 0), (1.5, 0.5, 0)), ones(2), FRAME, threads=64)
     assert counts.used == 2 and maps.sum() == 2
 
 
@@ -230,7 +230,10 @@ def test_other_threads_go_on_while_the_kernel_works():
     positions, weights = uniform(3_000_000), ones(3_000_000, 3)
     started, ticks = threading.Event(), 0
     worker = threading.Thread(
-        target=lambda: (started.set(), [backend("native")(positions, weights, FRAME) for _ in range(5)])
+        target=lambda: (
+            started.set(),
+            [backend("native").project(positions, weights, FRAME) for _ in range(5)],
+        )
     )
     worker.start()
     started.wait()
@@ -308,7 +311,7 @@ def test_the_kernel_overwrites_what_was_in_the_maps():
 def test_the_kernel_leaves_its_arguments_as_they_were():
     positions, weights = uniform(1000), ones(1000, 3)
     before = positions.copy(), weights.copy()
-    backend("native")(positions, weights, FRAME, 2)
+    backend("native").project(positions, weights, FRAME, 2)
     np.testing.assert_array_equal(positions, before[0])
     np.testing.assert_array_equal(weights, before[1])
 

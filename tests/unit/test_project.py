@@ -19,6 +19,7 @@ from components.config import UniverseSettings, parse_settings
 from components.errors import InputError
 from components.progress import SILENT, Progress
 from components.projection import orientation, project
+from components.projection.backends import backend
 from components.projection.draw import UnusableGalaxyError, draw_galaxy
 from components.simulation import open_source
 from components.simulation.tng import TngDirectory
@@ -42,7 +43,9 @@ class Heard:
 
 
 def settings_with(catalog=None, **projection):
-    data = {"projection": {"pixels": PIXELS, "workers": 1, **projection}, "catalog": catalog or {}}
+    """Cells as points, unless it is said otherwise: their maps are histograms, which numpy makes too."""
+    projection = {"pixels": PIXELS, "workers": 1, "deposition": "point", **projection}
+    data = {"projection": projection, "catalog": catalog or {}}
     if "fields" in projection:
         data["cases"] = [{"name": "all", "channels": projection["fields"]}]
     return parse_settings(data, "test")
@@ -243,6 +246,54 @@ def test_cells_without_electrons_are_counted_and_left_out_of_the_entropy_alone(u
     assert np.isfinite(after.maps[0]).sum() <= np.isfinite(before.maps[0]).sum()
 
 
+def test_smoothed_maps_hold_the_mass_that_the_frame_does_not_lose(written, galaxies):
+    everything = draw(written, galaxies, settings_with(deposition="smoothed", width=60_000, depth=None))
+    *_, mass, _, _ = gas_in_the_map(written, galaxies, everything)
+    assert everything.maps[1].astype(float).sum() == pytest.approx(mass.sum(), rel=1e-5)
+    assert everything.overhanging_cells == 0 and everything.lost_mass == 0
+    maps = draw(written, galaxies, settings_with(deposition="smoothed", width=20, depth=None))
+    assert maps.counts.used + maps.counts.outside == maps.gas_cells
+    assert 0 < maps.overhanging_cells < maps.counts.used
+    assert 0 < maps.lost_mass < maps.maps[1].sum()
+
+
+def test_smoothed_maps_are_of_cells_over_three_of_their_radii_each(written, galaxies):
+    """The mean of a pixel is sum(m T W) / sum(m W), and there is none where no cell reaches."""
+    maps = draw(
+        written, galaxies, settings_with(deposition="smoothed", star_forming_gas="raw", width=200, depth=None)
+    )
+    x, y, z, mass, kelvin, _ = gas_in_the_map(written, galaxies, maps)
+    source, (snapshot, subhalo, _) = open_universe(written), first(galaxies)
+    header = source.header(snapshot)
+    density = source.gas(snapshot, "subhalo", subhalo, ["Density"])["Density"].astype(float)
+    volume = mass / (density * 1e10 * header.h**2 * (1 + header.redshift) ** 3)
+    support, weights = 3 * np.cbrt(3 * volume / (4 * np.pi)), np.stack([mass, mass * kelvin])
+    expected, _, _ = backend("reference").smooth(np.stack([x, y, z]), support, weights, maps.frame)
+    np.testing.assert_allclose(maps.maps[1], expected[0], rtol=2e-3, atol=1e-3 * expected[0].max())
+    assert (expected[0] == 0).any()
+    np.testing.assert_array_equal(np.isnan(maps.maps[2]), expected[0] == 0)
+    drawn = expected[0] > 1e-4 * expected[0].max()
+    np.testing.assert_allclose(maps.maps[2][drawn], (expected[1][drawn] / expected[0][drawn]), rtol=0.01)
+
+
+def test_a_smoothed_mean_is_within_the_range_of_the_cells(written, galaxies):
+    maps = draw(written, galaxies, settings_with(deposition="smoothed", star_forming_gas="raw", depth=None))
+    *_, kelvin, _ = gas_in_the_map(written, galaxies, maps)
+    drawn = maps.maps[2][np.isfinite(maps.maps[2])]
+    assert kelvin.min() * (1 - 1e-5) <= drawn.min() and drawn.max() <= kelvin.max() * (1 + 1e-5)
+
+
+def test_smoothed_pictures_have_fewer_holes_than_points(written, galaxies):
+    point = draw(written, galaxies, settings_with(pixels=64, depth=None))
+    smoothed = draw(written, galaxies, settings_with(pixels=64, depth=None, deposition="smoothed"))
+    assert (smoothed.maps[1] == 0).sum() < 0.1 * (point.maps[1] == 0).sum()
+
+
+def test_bins_of_the_thesis_are_of_points(written):
+    with pytest.raises(InputError, match=r"binning: thesis .* needs deposition: point"):
+        settings_with(binning="thesis", deposition="smoothed")
+
+
 def test_mass_is_drawn_even_if_it_is_not_asked_for(written, galaxies):
     maps = draw(written, galaxies, settings_with(fields=["temperature"]))
     assert maps.fields == ("temperature", "mass")
@@ -261,11 +312,15 @@ def test_a_comoving_frame_shrinks_with_redshift_and_a_physical_one_does_not(writ
     assert physical.frame.width_kpc == 60
 
 
-def test_the_reference_backend_draws_the_same_maps(written, galaxies):
-    native = draw(written, galaxies, settings_with())
-    reference = draw(written, galaxies, settings_with(backend="reference"))
-    np.testing.assert_allclose(native.maps, reference.maps, rtol=1e-6)
+@pytest.mark.parametrize(("deposition", "close"), [("point", 1e-6), ("smoothed", 2e-3)])
+def test_the_reference_backend_draws_the_same_maps(written, galaxies, deposition, close):
+    native = draw(written, galaxies, settings_with(deposition=deposition))
+    reference = draw(written, galaxies, settings_with(deposition=deposition, backend="reference"))
+    for drawn, expected in zip(native.maps, reference.maps, strict=True):
+        np.testing.assert_allclose(drawn, expected, rtol=close, atol=close * np.nanmax(expected))
     assert native.counts == reference.counts
+    assert native.overhanging_cells == reference.overhanging_cells
+    assert native.lost_mass == pytest.approx(reference.lost_mass, rel=close)
 
 
 def test_the_young_stars_turn_about_the_line_of_sight(written, galaxies):
@@ -346,7 +401,7 @@ def test_a_run_writes_files_of_maps_and_a_row_a_galaxy(written, galaxies, sample
     table = pd.read_csv(output / "projection.csv")
     assert list(table.columns) == [
         *("snapshot", "subhalo_id", "file", "row", "axis"),
-        *("gas_cells", "used_cells", "outside_cells", "bad_cells"),
+        *("gas_cells", "used_cells", "outside_cells", "bad_cells", "overhanging_cells", "lost_mass"),
     ]
     pd.testing.assert_frame_equal(table[["snapshot", "subhalo_id"]], galaxies[["snapshot", "subhalo_id"]])
     source = open_universe(written)
@@ -390,6 +445,16 @@ def test_a_file_of_maps_says_what_it_holds(written, sample_dir, tmp_path):
     }
     assert {name: attributes[name] for name in expected} == expected
     assert attributes["version"]
+
+
+def test_a_file_of_smoothed_maps_says_so_and_its_table_what_was_lost(written, sample_dir, tmp_path):
+    output = tmp_path / "maps"
+    figures, _ = run(output, written, sample_dir, settings_with(deposition="smoothed", width=30))
+    with h5py.File(output / "maps-095-000.h5") as file:
+        assert file.attrs["method"] == "smoothed"
+    table = pd.read_csv(output / "projection.csv")
+    assert (table["overhanging_cells"] > 0).all() and (table["lost_mass"] > 0).all()
+    assert figures["overhanging_cells"] == table["overhanging_cells"].sum()
 
 
 def test_the_fall_back_of_the_axis_is_said(written, sample_dir, galaxies, tmp_path):

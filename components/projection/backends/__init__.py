@@ -1,4 +1,4 @@
-"""Interchangeable ways to sum cells into maps, with one interface and one set of tests.
+"""Interchangeable ways to bring cells onto maps, with one interface and one set of tests.
 
 `native` is the one in use; `reference` is slow and plain, the truth that it is tested against.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,20 +24,29 @@ class Counts(NamedTuple):
     outside: int
     """Finite, but not in the frame."""
     bad: int
-    """A coordinate or a weight is NaN or infinite; such a cell is in no map."""
+    """A coordinate or a weight is NaN or infinite, or the size is not positive; it is in no map."""
+
+
+class Overhang(NamedTuple):
+    """What used cells have outside the frame, in x and y, as they are spread."""
+
+    cells: int
+    """That are spread beyond the frame."""
+    weights: NDArray[np.float64]
+    """(fields,) outside, in the unit of the weights."""
 
 
 class Backend(Protocol):
-    """Sums the weights of cells into maps."""
+    """Brings the weights of cells onto maps."""
 
-    def __call__(
+    def project(
         self,
         positions_kpc: NDArray[np.float32],
         weights: NDArray[np.float32],
         frame: Frame,
         threads: int = 1,
     ) -> tuple[NDArray[np.float64], Counts]:
-        """Draw maps.
+        """Draw maps of cells as points.
 
         Parameters
         ----------
@@ -58,10 +67,42 @@ class Backend(Protocol):
             Of the cells.
         """
 
+    def smooth(
+        self,
+        positions_kpc: NDArray[np.float32],
+        support_kpc: NDArray[np.float32],
+        weights: NDArray[np.float32],
+        frame: Frame,
+        threads: int = 1,
+    ) -> tuple[NDArray[np.float64], Counts, Overhang]:
+        """Draw maps of cells, each spread over a disc of its own.
+
+        A pixel gets the integral over its area of the Wendland C2 kernel in two dimensions,
+        ``W(d) = 7 / (pi H^2) (1 - q)^4 (1 + 4 q)`` with ``q = d / H < 1`` (Dehnen & Aly 2012, MNRAS 425,
+        1068), which is the column through a round cloud. See docs/deposition.md.
+
+        Parameters
+        ----------
+        positions_kpc, weights, threads
+            As for `project`.
+        support_kpc
+            (cells,) H, the radius of the disc [kpc, physical].
+        frame
+            What is drawn; `bins` is not used. A cell is in its depth if its centre is.
+
+        Returns
+        -------
+        maps
+            (fields, pixels, pixels), row y and column x, the sums in the unit of the weights.
+        counts
+            Of the cells; one is used if any part of it is in the frame.
+        overhang
+            What the used cells have outside the frame: the maps and this hold all of their weights.
+        """
+
 
 def backend(name: Name) -> Backend:
     """Return a backend by its name."""
     # read by OpenMP when it is loaded: threads that wait in a loop take the cores of other galaxies
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    found: Backend = importlib.import_module(f"{__name__}.{name}").project
-    return found
+    return cast(Backend, importlib.import_module(f"{__name__}.{name}"))

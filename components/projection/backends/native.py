@@ -1,4 +1,4 @@
-"""Maps from the C kernel: float32 in, double sums, no copy of arrays that already fit it."""
+"""Maps from the C kernels: float32 in, double sums, no copy of arrays that already fit it."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from components.projection import _kernel
-from components.projection.backends import Counts
+from components.projection.backends import Counts, Overhang
 from components.projection.frame import Frame
 
 
 def project(
     positions_kpc: NDArray[np.float32], weights: NDArray[np.float32], frame: Frame, threads: int = 1
 ) -> tuple[NDArray[np.float64], Counts]:
-    """Sum weights into maps: see `Backend`."""
+    """Sum weights into maps: see `Backend.project`."""
     maps = np.empty((len(weights), frame.pixels, frame.pixels))
     counts = _kernel.project(
         np.ascontiguousarray(positions_kpc, np.float32),
@@ -25,3 +25,26 @@ def project(
         maps,
     )
     return maps, Counts(*counts)
+
+
+def smooth(
+    positions_kpc: NDArray[np.float32],
+    support_kpc: NDArray[np.float32],
+    weights: NDArray[np.float32],
+    frame: Frame,
+    threads: int = 1,
+) -> tuple[NDArray[np.float64], Counts, Overhang]:
+    """Spread weights over maps: see `Backend.smooth`. A pixel is within 1e-3 of a cell's largest one."""
+    maps = np.empty((len(weights), frame.pixels, frame.pixels))
+    lost = np.empty(len(weights))
+    *counts, overhanging = _kernel.smooth(
+        np.ascontiguousarray(positions_kpc, np.float32),
+        np.ascontiguousarray(support_kpc, np.float32),
+        np.ascontiguousarray(weights, np.float32),
+        frame.bounds,
+        frame.pixels,
+        threads,
+        maps,
+        lost,
+    )
+    return maps, Counts(*counts), Overhang(overhanging, lost)
