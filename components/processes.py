@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.errors import LockedError
+from components.errors import InputError, LockedError
 
 _PR_SET_PDEATHSIG = 1
 
@@ -72,9 +72,15 @@ def locked(path: Path, what: str, wait_s: float = 0.0) -> Iterator[None]:
     ------
     LockedError
         Another live process has it; the message says which.
+    InputError
+        The file can't be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as stream:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        opened = path.open("a+")
+    except OSError as error:
+        raise InputError(f"{what}: can't write {path.name} there: {error.strerror}") from None
+    with opened as stream:
         deadline = time.monotonic() + wait_s
         while True:
             try:
@@ -92,6 +98,24 @@ def locked(path: Path, what: str, wait_s: float = 0.0) -> Iterator[None]:
         stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         stream.flush()
         yield
+
+
+def owner_on_this_machine(path: Path) -> int | None:
+    """Return the process on this machine that holds a lock now, None if there is none.
+
+    The file outlives its owner, whose number another process may have by now: only who still holds the
+    lock counts.
+    """
+    try:
+        with path.open() as stream:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return None
+    except BlockingIOError:
+        owner = lock_owner(path)
+        pid = owner["pid"]
+        return pid if owner["host"] == socket.gethostname() and isinstance(pid, int) else None
+    return None
 
 
 def lock_owner(path: Path) -> dict[str, object]:

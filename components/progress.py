@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -121,8 +121,9 @@ class LogLines:
             if not event["finished"] and now - self._shown.get(label, -1e9) < self._every_s:
                 return
             self._shown[label] = now
-        self._stream.write(describe(event) + "\n")
-        self._stream.flush()
+        with suppress(BrokenPipeError):  # of `| head`: nobody reads any more, and the work goes on
+            self._stream.write(describe(event) + "\n")
+            self._stream.flush()
 
 
 class EventFile:

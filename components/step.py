@@ -11,7 +11,7 @@ from typing import Any
 
 from components.config import Settings, parse_settings
 from components.errors import InputError
-from components.processes import die_with, lock_owner
+from components.processes import die_with, owner_on_this_machine
 from components.progress import EventFile, Progress, disk_is_full
 from components.storage.artifact import run_step
 
@@ -82,8 +82,8 @@ def open_step(name: str, workdir: str, settings: str) -> Iterator[Step]:
     """
     folder = Path(workdir)
     progress = Progress(EventFile(folder / EVENTS))
-    owner = lock_owner(folder / LOCK)["pid"]
-    if isinstance(owner, int):
+    owner = owner_on_this_machine(folder / LOCK)
+    if owner is not None:
         die_with(owner)
     try:
         yield Step(name, folder, parse_settings_json(settings), progress)

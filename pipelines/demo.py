@@ -25,7 +25,8 @@ def main(workdir: Path) -> None:
     RuntimeError
         The served prediction is not the offline one.
     """
-    steps = read_json(workdir / "manifest.json")["steps"]
+    manifest = read_json(workdir / "manifest.json")
+    steps, repository = manifest["steps"], manifest["repository"]
     if "deployment" not in steps:
         raise InputError(f"{workdir}: no model was deployed; run the pipeline to its end")
     folders = {label: workdir / step["step"] / step["key"] for label, step in steps.items()}
@@ -33,14 +34,12 @@ def main(workdir: Path) -> None:
     example, tolerance = deployed["example"], deployed["tolerance_dex"]
     galaxies = pd.read_parquet(folders["preprocessing"] / "galaxies.parquet")
     maps = folders["projection"] / galaxies.set_index("galaxy").loc[example["galaxy"], "map_file"]
-    server = subprocess.Popen(
-        [*_SSFR, "serve", str(workdir / "models"), "--port", "0"], stderr=subprocess.PIPE, text=True
-    )
+    server = subprocess.Popen([*_SSFR, "serve", repository, "--port", "0"], stderr=subprocess.PIPE, text=True)
     try:
         address = _address(server)
         command = ["predict", str(maps), "--galaxy", example["galaxy"], "--server", address]
         command += ["--version", str(deployed["version"])]
-        print(f"\n$ ssfr serve {workdir / 'models'} &\n$ ssfr {' '.join(command)}", flush=True)
+        print(f"\n$ ssfr serve {repository} &\n$ ssfr {' '.join(command)}", flush=True)
         subprocess.run([*_SSFR, *command], check=True)
         answer = subprocess.run([*_SSFR, *command, "--json"], check=True, capture_output=True, text=True)
     finally:

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from components.errors import InputError
 from components.progress import LogLines, Sink, describe
 
 
@@ -73,14 +74,25 @@ def display(console: Console) -> Iterator[Sink]:
 class Heard:
     """What a run's events said that outlasts the display."""
 
+    path: Path
     errors: list[str] = field(default_factory=list)
     artifacts: dict[str, Path] = field(default_factory=dict)
 
     def wait_for(self, label: str, timeout_s: float = 10.0) -> Path:
-        """Return the folder of an artifact that is done; its event may still be on its way."""
+        """Return the folder of an artifact that is done; its event may still be on its way.
+
+        Raises
+        ------
+        InputError
+            It does not come.
+        """
         deadline = time.monotonic() + timeout_s
         while label not in self.artifacts and time.monotonic() < deadline:
             time.sleep(0.05)
+        if label not in self.artifacts:
+            raise InputError(
+                f"{self.path}: does not say that {label} ended; is the disk full? run the same command again"
+            )
         return self.artifacts[label]
 
 
@@ -88,7 +100,7 @@ class Heard:
 def following(path: Path, sink: Sink) -> Iterator[Heard]:
     """Pass on the events that are appended to a file while the block runs, and keep what matters after."""
     stop = threading.Event()
-    heard = Heard()
+    heard = Heard(path)
 
     def follow() -> None:
         position = 0
@@ -124,4 +136,5 @@ def _take(line: str, heard: Heard, sink: Sink) -> None:
         return
     if event["kind"] == "done":
         heard.artifacts[event["label"]] = Path(event["folder"])
-    sink.emit(event)
+    with suppress(OSError):  # a terminal or a pipe that was closed; the work goes on
+        sink.emit(event)

@@ -32,6 +32,7 @@ def deployment(
     from pathlib import Path
     from typing import Any
 
+    from components.serving.repository import ModelFolder
     from components.step import open_step
     from components.storage.artifact import read_json
 
@@ -55,7 +56,8 @@ def deployment(
 
         def in_repository(folder: Path) -> bool:
             told = read_json(folder / "deployment.json")
-            return (Path(repository) / told["model"] / str(told["version"])).is_dir()
+            there = ModelFolder(Path(repository), told["model"])
+            return there.says(told["model_digest"], told["version"], told["label"], told["champion"])
 
         deployed.uri = step.do(
             work,

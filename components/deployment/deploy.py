@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 
 from components.config import ServingSettings, Settings
-from components.deployment.export import Example, describe, export, model_digest
-from components.deployment.promotion import Candidate, Verdict, champion_rmse, decide
+from components.deployment.export import Example, describe, export
+from components.deployment.promotion import Candidate, Rival, Verdict, decide, meet, study_of
 from components.errors import InputError
 from components.imagesets.reader import MapReader
+from components.models.folder import failure
 from components.models.predictor import Predictor
 from components.progress import SILENT, Progress
 from components.serving.client import Answer, Client
 from components.serving.repository import CANARY, STABLE, ModelFolder, scratch
+from components.serving.servable import Servable
 from components.serving.server import Server
 from components.storage.artifact import write_json
 
@@ -72,7 +74,7 @@ def run(
         The served answers differ from the offline ones; nothing was deployed.
     """
     candidate = Candidate.read(evaluation_dir)
-    if candidate.case not in model_dirs:
+    if candidate.case not in model_dirs or failure(model_dirs[candidate.case]) is not None:
         raise InputError(f"{evaluation_dir}: best case '{candidate.case}' has no model; evaluate again")
     model_dir = model_dirs[candidate.case]
     galaxies = pd.read_parquet(prepared_dir / "galaxies.parquet").set_index("galaxy", drop=False)
@@ -80,16 +82,17 @@ def run(
     if test.empty:
         raise InputError(f"{evaluation_dir}: no test galaxies to check the service with; raise split.test")
     predictor = Predictor.load(model_dir)
-    description = describe(predictor, model_dir)
+    study = study_of(settings)
+    description = describe(predictor, model_dir, study)
     folder = ModelFolder(repository, settings.deployment.name)
     with scratch(repository) as staging, MapReader(maps_dir, galaxies.loc[test["galaxy"]]) as reader:
         trial = staging / folder.name / "1"
         trial.parent.mkdir()
-        version = folder.find(model_digest(model_dir))
+        version = _usable_version(folder, description["model_digest"], progress)
         if version is None:
             progress.say(f"exporting {candidate.case}")
             example = Example.of(reader.maps(np.arange(min(_WARMUP, len(reader)))), predictor.spec)
-            export(model_dir, trial, folder.name, example, settings.deployment.warmup)
+            export(model_dir, trial, folder.name, example, study, settings.deployment.warmup)
         else:
             progress.say(f"{candidate.case} is in the repository already, as version {version}")
             shutil.copytree(folder.version_path(version), trial, copy_function=os.link)
@@ -110,6 +113,7 @@ def run(
     (progress.say if verdict.promoted else progress.warn)(said)
     result = {
         "model": folder.name,
+        "model_digest": description["model_digest"],
         "case": candidate.case,
         "version": version,
         "label": label,
@@ -137,6 +141,8 @@ def ask_server(repository: Path, name: str, reader: MapReader, settings: Serving
             "tls_key": None,
             "tls_client_ca": None,
             "tls_server_ca": None,
+            "tls_client_certificate": None,
+            "tls_client_key": None,
         }
     )
     with Server(repository, local, SILENT) as server, Client(server.address, local, name) as client:
@@ -147,6 +153,18 @@ def ask_server(repository: Path, name: str, reader: MapReader, settings: Serving
         if reader.attributes.is_images:
             return client.predict_images(raw.transpose(0, 2, 3, 1))
         return client.predict_maps(raw)
+
+
+def _usable_version(folder: ModelFolder, digest: str, progress: Progress) -> int | None:
+    """Return the version that holds a model already, if it can be loaded on this machine."""
+    version = folder.find(digest)
+    if version is not None:
+        try:
+            Servable.load(folder.version_path(version), folder.name, version)
+        except InputError as error:
+            progress.warn(f"{error}; exporting it anew")
+            return None
+    return version
 
 
 def _verdict(
@@ -162,13 +180,13 @@ def _verdict(
     champion = folder.champion().version
     if champion == version:
         return Verdict(True, "it is the champion already", {"champion": champion})
-    theirs: float | str = "there is none"
-    held_out = candidate.of("promotion")
-    if champion is not None and len(held_out):
+    rival: Rival | None = None
+    if champion is not None:
+        held_out = candidate.of("promotion")
         with MapReader(maps_dir, galaxies.loc[held_out["galaxy"]]) as reader:
             true = held_out["log10_ssfr"].to_numpy()
-            theirs = champion_rmse(folder.version_path(champion), description, reader, true, progress)
-    return decide(candidate, champion, theirs, settings.deployment)
+            rival = meet(folder.version_path(champion), description, reader, true, progress)
+    return decide(candidate, rival, settings.deployment)
 
 
 def _label(folder: ModelFolder, version: int, case: str, verdict: Verdict) -> None:

@@ -31,7 +31,7 @@ from components.serving.servable import (
 from components.serving.tensors import to_proto
 from components.storage.artifact import atomic_file, publish, sha256_json, write_json
 
-FORMAT = 1
+FORMAT = 2
 """Of what is exported: part of a model's digest, so that a new form is a new version."""
 
 OUTPUTS = {"log10_ssfr": "dex of 1/yr", "ssfr": "1/yr", "lower": "dex of 1/yr", "upper": "dex of 1/yr"}
@@ -73,8 +73,16 @@ def model_digest(model_dir: Path) -> str:
     return sha256_json({"format": FORMAT, "model": read_description(model_dir)})
 
 
-def describe(predictor: Predictor, model_dir: Path) -> dict[str, Any]:
-    """Return what a client must know of a model: what it takes, in which order, unit and size."""
+def describe(predictor: Predictor, model_dir: Path, study: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is told of a model: what it takes, in which order, unit and size; where it comes from.
+
+    Parameters
+    ----------
+    predictor, model_dir
+        The model.
+    study
+        What its labels are and which galaxies it was trained on: JSON, under names of its own.
+    """
     spec, model = predictor.spec, read_description(model_dir)
     takes = (["maps"] if spec.source == "maps" else []) + (["images"] if spec.accepts_images else [])
     return {
@@ -90,10 +98,18 @@ def describe(predictor: Predictor, model_dir: Path) -> dict[str, Any]:
         "outputs": OUTPUTS,
         "interval": model["interval"],
         "model_digest": model_digest(model_dir),
+        **study,
     }
 
 
-def export(model_dir: Path, folder: Path, name: str, example: Example, warmup: bool = True) -> dict[str, Any]:
+def export(
+    model_dir: Path,
+    folder: Path,
+    name: str,
+    example: Example,
+    study: Mapping[str, Any] | None = None,
+    warmup: bool = True,
+) -> dict[str, Any]:
     """Write a version folder: SavedModel, warm-up requests, description, and a manifest of digests.
 
     Signatures, in this order: ``describe`` (nothing in, JSON out), ``predict_maps`` (float32 maps) for a
@@ -110,6 +126,8 @@ def export(model_dir: Path, folder: Path, name: str, example: Example, warmup: b
         Of the model on the server, for the warm-up requests.
     example
         At least one galaxy.
+    study
+        As `describe`.
     warmup
         Whether to write warm-up requests.
 
@@ -118,7 +136,7 @@ def export(model_dir: Path, folder: Path, name: str, example: Example, warmup: b
     The contents of assets.extra/ssfr.json.
     """
     predictor = Predictor.load(model_dir)
-    description = describe(predictor, model_dir)
+    description = describe(predictor, model_dir, study or {})
     staging = folder.with_name(f".{folder.name}.part")
     signatures = _signatures(predictor, json.dumps(description, sort_keys=True))
     module = tf.Module()

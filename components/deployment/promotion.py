@@ -11,15 +11,23 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.config import DeploymentSettings
+from components.config import DeploymentSettings, Settings
 from components.errors import InputError
 from components.imagesets.reader import MapReader, in_batches
 from components.progress import Progress
 from components.serving.servable import DEFAULT_SIGNATURE, DESCRIPTION, PREDICT_MAPS, Servable
 from components.storage.artifact import read_json
 
-INPUT_KEYS = ("takes", "fields", "units", "pixels", "pixel_kpc", "weighting")
-"""What two models must have in common to be asked about the same galaxies."""
+COMPARED = (
+    "fields",
+    "units",
+    "pixels",
+    "pixel_kpc",
+    "weighting",
+    "label_settings",
+    "split_settings",
+)
+"""What two models must have in common for a comparison on the same galaxies to be fair."""
 
 _BATCH = 32
 
@@ -85,19 +93,46 @@ def rmse_dex(true: np.ndarray, predicted: np.ndarray) -> float:
     return float(np.sqrt(np.mean(residual**2)))
 
 
-def decide(
-    challenger: Candidate, champion: int | None, champion_rmse: float | str, settings: DeploymentSettings
-) -> Verdict:
+@dataclass(frozen=True)
+class Rival:
+    """The champion, as a challenger meets it.
+
+    Attributes
+    ----------
+    version
+        Its number.
+    rmse_dex
+        [dex] on the challenger's promotion galaxies; None where it was not asked, or could not be.
+    problem
+        Why it could not be asked.
+    usable
+        Whether it can be loaded and answers at all.
+    """
+
+    version: int
+    rmse_dex: float | None = None
+    problem: str = ""
+    usable: bool = True
+
+
+def study_of(settings: Settings) -> dict[str, Any]:
+    """Return what the labels are and which galaxies are in which set, for a model's description."""
+    prepared = settings.preprocessing
+    return {
+        "label_settings": prepared.label.model_dump(mode="json"),
+        "split_settings": {"seed": settings.seed, **prepared.split.model_dump(mode="json")},
+    }
+
+
+def decide(challenger: Candidate, rival: Rival | None, settings: DeploymentSettings) -> Verdict:
     """Decide on a challenger.
 
     Parameters
     ----------
     challenger
         Scored on the promotion set by evaluation.
-    champion
-        Version that is labelled stable; None: there is none yet.
-    champion_rmse
-        [dex] of the champion on the same galaxies, or why it can't be had.
+    rival
+        The champion; None: there is none yet.
     settings
         margin_dex, require_beats_baselines.
     """
@@ -106,30 +141,39 @@ def decide(
     figures: dict[str, float | int | str | None] = {
         "promotion_galaxies": len(held_out),
         "challenger_rmse_dex": own if math.isfinite(own) else None,
-        "champion": champion,
-        "champion_rmse_dex": champion_rmse if not isinstance(champion_rmse, str) else None,
+        "champion": rival.version if rival else None,
+        "champion_rmse_dex": rival.rmse_dex if rival else None,
     }
     if settings.require_beats_baselines and not challenger.beats_baselines:
         beaten_by = ", ".join(challenger.not_beaten)
         return Verdict(False, f"it does not beat every baseline on the promotion set: {beaten_by}", figures)
-    if champion is None:
+    if len(held_out) and not math.isfinite(own):
+        return Verdict(False, "its predictions of the promotion galaxies are not all finite", figures)
+    if rival is None:
         return Verdict(True, "it is the first champion", figures)
-    if isinstance(champion_rmse, str):
-        return Verdict(False, f"it can't be compared with version {champion}: {champion_rmse}", figures)
-    if not math.isfinite(own):
-        return Verdict(False, "there are no promotion galaxies to compare on", figures)
-    better = champion_rmse - own > settings.margin_dex
-    return Verdict(
-        better,
-        f"RMSE {own:.4f} dex on {len(held_out)} promotion galaxies, champion version {champion} "
-        f"{champion_rmse:.4f} dex, margin {settings.margin_dex:g} dex",
-        figures,
+    promoted, reason = _against(rival, own, len(held_out), settings.margin_dex)
+    return Verdict(promoted, reason, figures)
+
+
+def _against(rival: Rival, own: float, galaxies: int, margin_dex: float) -> tuple[bool, str]:
+    """Return whether a challenger with RMSE `own` [dex] replaces the champion, and why."""
+    champion = f"version {rival.version}"
+    if not rival.usable:
+        return True, f"the champion, {champion}, can't be used: {rival.problem}"
+    if rival.problem:
+        way_out = "to serve both, set another deployment.name"
+        return False, f"it can't be compared with {champion}: {rival.problem}; {way_out}"
+    if rival.rmse_dex is None:
+        return False, "there are no promotion galaxies to compare on"
+    return rival.rmse_dex - own > margin_dex, (
+        f"RMSE {own:.4f} dex on {galaxies} promotion galaxies, champion {champion} "
+        f"{rival.rmse_dex:.4f} dex, margin {margin_dex:g} dex"
     )
 
 
-def champion_rmse(
+def meet(
     directory: Path, description: Mapping[str, Any], reader: MapReader, true: np.ndarray, progress: Progress
-) -> float | str:
+) -> Rival:
     """Run the champion's SavedModel on the promotion galaxies.
 
     Parameters
@@ -137,33 +181,37 @@ def champion_rmse(
     directory
         Of the champion's version.
     description
-        Of the challenger, as exported: the champion must take the same input.
+        Of the challenger, as exported: the champion must take the same input, and have been trained for
+        the same label on the same side of the same split.
     reader
-        Of the promotion galaxies.
+        Of the promotion galaxies; there may be none.
     true : (n,)
         Their log10 sSFR [dex of 1/yr].
     progress
         Is given galaxies.
-
-    Returns
-    -------
-    RMSE [dex], or why it can't be had.
     """
+    version = int(directory.name)
     try:
-        champion = Servable.load(directory, directory.parent.name, int(directory.name))
+        champion = Servable.load(directory, directory.parent.name, version)
         theirs = read_json(directory / DESCRIPTION)
     except InputError as error:
-        return str(error)
-    for key in INPUT_KEYS:
-        if theirs.get(key) != description[key]:
-            return f"{key}: it takes {theirs.get(key)}, these galaxies have {description[key]}"
-    images = "maps" not in description["takes"]
-    signature = champion.signature(DEFAULT_SIGNATURE if images else PREDICT_MAPS)
-    predicted = []
+        return Rival(version, problem=str(error), usable=False)
+    kind, name = ("maps", PREDICT_MAPS) if "maps" in description["takes"] else ("images", DEFAULT_SIGNATURE)
+    signature = champion.signatures.get(name)
+    if signature is None or kind not in signature.inputs:
+        return Rival(version, problem=f"it does not take {kind}")
+    for key in COMPARED:
+        if theirs.get(key) != description.get(key):
+            differs = f"{key}: its are {theirs.get(key)}, these are {description.get(key)}"
+            return Rival(version, problem=differs)
+    predicted = [np.empty(0)]
     with progress.task("the champion on the promotion set", len(true), "galaxies") as task:
         for rows in in_batches(np.arange(len(true)), _BATCH):
             raw = reader.maps(rows)
-            inputs = {"images": raw.transpose(0, 2, 3, 1)} if images else {"maps": raw}
+            inputs = {"images": raw.transpose(0, 2, 3, 1)} if kind == "images" else {"maps": raw}
             predicted.append(signature(inputs)["log10_ssfr"])
             task.advance(len(rows))
-    return rmse_dex(true, np.concatenate([*predicted, np.empty(0)]))
+    answers = np.concatenate(predicted)
+    if not np.isfinite(answers).all():
+        return Rival(version, problem="its predictions are not all finite", usable=False)
+    return Rival(version, rmse_dex(true, answers) if len(true) else None)

@@ -13,12 +13,12 @@ from typing import Any, Self
 
 import grpc
 import numpy as np
-from tensorflow.core.framework.tensor_pb2 import TensorProto
+import tensorflow as tf
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from components.config import ServingSettings
@@ -26,8 +26,8 @@ from components.errors import InputError
 from components.serving.inputs import Inputs, read_inputs
 from components.serving.pem import read_pem
 from components.serving.servable import DEFAULT_SIGNATURE, DESCRIBE, PREDICT_MAPS, PREDICT_PNG
-from components.serving.service import SIGNATURES
-from components.serving.tensors import TensorSpec, to_proto
+from components.serving.service import PREDICTION_SERVICE, SIGNATURES
+from components.serving.tensors import TensorSpec, from_proto, predict_request
 
 __all__ = ["Answer", "Client", "VersionStatus", "read_inputs"]
 
@@ -38,6 +38,8 @@ _BATCH = 32
 """Galaxies in a request at most: a slow model on a small machine answers these within the deadline."""
 _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 5.0
+_TOO_LARGE = "larger than max"
+"""In gRPC's own words on a message over the limit."""
 _ENVELOPE_BYTES = 65536
 """Kept free in a message for everything that is not the tensor."""
 
@@ -115,6 +117,10 @@ class Client:
         self._channel = _channel(address, settings, self._limit)
         self._prediction = PredictionServiceStub(self._channel)
         self._model = ModelServiceStub(self._channel)
+        # The stub's own Predict would build and serialise a message; ours is bytes already.
+        self._predict_bytes = self._channel.unary_unary(
+            f"/{PREDICTION_SERVICE}/Predict", response_deserializer=PredictResponse.FromString
+        )
 
     def __enter__(self) -> Self:
         return self
@@ -210,28 +216,36 @@ class Client:
 
     def describe(self) -> dict[str, Any]:
         """Return what the model says of its input: case, fields, units, pixels."""
-        response = self._call(self._prediction.Predict, self._request(DESCRIBE, {}))
-        description: dict[str, Any] = json.loads(response.outputs["json"].string_val[0])
+        answer = self._answer(DESCRIBE, {})
+        text = self._output(answer, "json", TensorSpec(tf.string, ()))
+        description: dict[str, Any] = json.loads(text.item())
         return description
 
     def _predict(self, signature: str, key: str, array: np.ndarray) -> Answer:
-        responses = []
+        columns: dict[str, list[np.ndarray]] = {name: [] for name in (*_OUTPUTS, "versions")}
         for part in self._parts(array):
-            request = self._request(signature, {key: to_proto(part)})
-            responses.append((len(part), self._call(self._prediction.Predict, request, array)))
-        columns = {
-            name: np.concatenate(
-                [np.frombuffer(answer.outputs[name].tensor_content, np.float32) for _, answer in responses]
-            )
-            for name in _OUTPUTS
-        }
-        versions = [np.full(count, answer.model_spec.version.value) for count, answer in responses]
-        return Answer(**columns, versions=np.concatenate(versions))
+            answer = self._answer(signature, {key: part})
+            expected = TensorSpec(tf.float32, (len(part),))
+            for name in _OUTPUTS:
+                columns[name].append(self._output(answer, name, expected))
+            columns["versions"].append(np.full(len(part), answer.model_spec.version.value))
+        return Answer(**{name: np.concatenate(parts) for name, parts in columns.items()})
 
-    def _request(self, signature: str, tensors: Mapping[str, TensorProto]) -> PredictRequest:
-        request = PredictRequest(model_spec=self._spec, inputs=tensors)
-        request.model_spec.signature_name = signature
-        return request
+    def _answer(self, signature: str, inputs: Mapping[str, np.ndarray]) -> PredictResponse:
+        spec = ModelSpec(signature_name=signature)
+        spec.MergeFrom(self._spec)
+        sent = next(iter(inputs.values()), None)
+        return self._call(self._predict_bytes, predict_request(spec, inputs), sent)
+
+    def _output(self, answer: PredictResponse, name: str, expected: TensorSpec) -> np.ndarray:
+        """Return one output of an answer, which another server may have written in another form."""
+        if name not in answer.outputs:
+            there = ", ".join(sorted(answer.outputs))
+            raise InputError(f"{self.address}: {self._spec.name}: no output '{name}', only {there or 'none'}")
+        try:
+            return from_proto(answer.outputs[name], expected)
+        except ValueError as error:
+            raise InputError(f"{self.address}: {self._spec.name}: output '{name}': {error}") from None
 
     def _parts(self, array: np.ndarray) -> Iterator[np.ndarray]:
         """Split a batch into requests under the limits; an empty batch is one empty request."""
@@ -291,7 +305,11 @@ class Client:
         elif code is Code.UNIMPLEMENTED:
             text = f"something answers there, but it is no model server ({details})"
         elif code is Code.RESOURCE_EXHAUSTED:
-            text = f"{details}; set serving.max_message_mb alike here and there, or ask for less at a time"
+            text = f"the server is too busy ({details}); try again later, or with fewer calls at a time"
+            if _TOO_LARGE in details:
+                text = (
+                    f"{details}; set serving.max_message_mb alike here and there, or ask for less at a time"
+                )
         elif code in (Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION):
             got = "" if sent is None else f"; sent {_described(sent)}"
             wrong_input = code is Code.FAILED_PRECONDITION or "input" in details
@@ -326,7 +344,7 @@ class Client:
 def _passing(error: Any) -> bool:
     """Whether the same request may succeed later."""
     if error.code() is Code.RESOURCE_EXHAUSTED:
-        return "larger than max" not in (error.details() or "")
+        return _TOO_LARGE not in (error.details() or "")
     return error.code() in (Code.UNAVAILABLE, Code.CANCELLED)
 
 
@@ -342,11 +360,15 @@ def _channel(address: str, settings: ServingSettings, limit: int) -> grpc.Channe
         ("grpc.max_reconnect_backoff_ms", 1000),
         ("grpc.use_local_subchannel_pool", 1),
     ]
-    if settings.tls_server_ca is None:
-        return grpc.insecure_channel(address, options)
     key, certificate = settings.tls_client_key, settings.tls_client_certificate
     if (key is None) != (certificate is None):
         raise InputError("serving: tls_client_certificate and tls_client_key go together; one is missing")
+    if settings.tls_server_ca is None:
+        if certificate is not None:
+            raise InputError(
+                "serving.tls_client_certificate needs tls_server_ca: without it all is plaintext"
+            )
+        return grpc.insecure_channel(address, options)
     credentials = grpc.ssl_channel_credentials(
         read_pem(settings.tls_server_ca, "tls_server_ca"),
         read_pem(key, "tls_client_key") if key else None,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from tokenize import TokenError
 
 import h5py
 import numpy as np
+import pandas as pd
 
 from components.errors import InputError, nearest
 from components.imagesets.reader import read_attributes
@@ -17,6 +19,8 @@ from components.simulation.hdf5_safety import readable, survey
 MAX_PIXELS = 4096 * 4096
 MAX_DECLARED_GB = 4.0
 
+_BAD_NPY = (ValueError, OSError, EOFError, TypeError, OverflowError, SyntaxError, TokenError)
+"""What numpy raises on damaged headers, which are Python literals."""
 _PICTURES = (".png", ".jpg", ".jpeg")
 _NUMPY = (".npy",)
 _HDF5 = (".h5", ".hdf5")
@@ -29,7 +33,7 @@ class Inputs:
     Attributes
     ----------
     names
-        One a galaxy: the file's name, or SnapNIDN where the file tells.
+        One a galaxy: SnapNIDN where the file tells, else by the file's name.
     origins
         The files, in their order.
     maps
@@ -129,11 +133,12 @@ def _read(path: Path) -> Inputs:
 
 def _read_npy(path: Path) -> Inputs:
     try:
-        # Mapped, so that a header that declares more than the file holds is an error, not an allocation.
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Mapped, so that a header that declares more than the file holds is an error, not an allocation;
+        # and not np.load, which opens archives and pickles too.
+        array: np.ndarray = np.lib.format.open_memmap(path, mode="r")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (ValueError, OSError, EOFError) as error:
+    except _BAD_NPY as error:
         raise InputError(f"{path}: not an array of numbers ({' '.join(str(error).split())})") from None
     if array.dtype.kind not in "fiu":
         raise InputError(f"{path}: {array.dtype} values; expected numbers")
@@ -158,16 +163,35 @@ def _read_h5(path: Path) -> Inputs:
     with readable(path), h5py.File(path, "r") as file:
         maps = file["maps"][()]
         snapshots, subhalos = file["snapshot"][()], file["subhalo_id"][()]
-    names = tuple(f"Snap{s}ID{i}" for s, i in zip(snapshots, subhalos, strict=True))
     if attributes.is_images:
+        names = _picture_names(path, snapshots, subhalos)
         return Inputs(names, (path,), images=np.ascontiguousarray(maps.transpose(0, 2, 3, 1)))
     return Inputs(
-        names,
+        tuple(f"Snap{s}ID{i}" for s, i in zip(snapshots, subhalos, strict=True)),
         (path,),
         maps=maps.astype(np.float32, copy=False),
         fields=attributes.fields,
         units=attributes.units,
     )
+
+
+def _picture_names(path: Path, snapshots: np.ndarray, subhalos: np.ndarray) -> tuple[str, ...]:
+    """Return the names of an image catalogue's galaxies: of their files, which the sample beside tells."""
+    sample = path.parent / "sample.parquet"
+    if not sample.is_file():
+        return tuple(f"{path.stem}[{row}]" for row in range(len(subhalos)))
+    rows = pd.DataFrame({"snapshot": snapshots, "subhalo_id": subhalos})
+    try:
+        catalogue = pd.read_parquet(sample, columns=[*rows.columns, "file"])
+        files = list(rows.merge(catalogue, validate="one_to_one")["file"])
+    except (OSError, ValueError, KeyError) as error:
+        raise InputError(f"{sample}: not the catalogue of {path.name} ({error})") from None
+    if len(files) != len(rows):
+        raise InputError(f"{sample}: not the catalogue of {path.name}, some of its galaxies are absent")
+    # Two pictures that differ only in their endings keep them.
+    stems = [str(PurePosixPath(file).with_suffix("")) for file in catalogue["file"]]
+    unique = len(set(stems)) == len(stems)
+    return tuple(str(PurePosixPath(file).with_suffix("")) if unique else str(file) for file in files)
 
 
 def _check_size(path: Path, nbytes: int) -> None:

@@ -28,19 +28,37 @@ class Table:
 
     servables: Mapping[int, Servable] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
-    awaits_stable: bool = False
+    default: int | None = None
+    """Version of a call that names none: the champion, or the newest where there is no champion."""
 
-    def default(self) -> int | None:
-        """Return the version of a call that names none: the champion, or the newest where none was named."""
-        if STABLE in self.labels:
-            return self.labels[STABLE]
-        return None if self.awaits_stable else max(self.servables, default=None)
+    def after(self, loaded: Mapping[int, Servable], labels: Mapping[str, int]) -> Table:
+        """Return the table that follows this one.
+
+        A label whose version could not be loaded stays where it was; where the champion could not be
+        loaded, what answered goes on answering, but no other version steps in.
+
+        Parameters
+        ----------
+        loaded
+            The versions to hold that could be loaded.
+        labels
+            As they are to be.
+        """
+        known = {**self.servables, **loaded}
+        placed = {}
+        for label, wanted in labels.items():
+            version = wanted if wanted in known else self.labels.get(label)
+            if version is not None:
+                placed[label] = version
+        newest = max(loaded, default=self.default)
+        default = placed.get(STABLE, self.default) if STABLE in labels else newest
+        kept = {*loaded, *placed.values(), *({default} if default is not None else ())}
+        return Table({version: known[version] for version in sorted(kept)}, placed, default)
 
 
 @dataclass
 class _Model:
     folder: ModelFolder
-    config: ModelConfig | None = None
     table: Table = Table()
     states: dict[int, tuple[int, str]] = field(default_factory=dict)
     draining: list[Servable] = field(default_factory=list)
@@ -95,7 +113,7 @@ class ModelManager:
                 )
             version = table.labels.get(spec.version_label)
         else:
-            version = spec.version.value if choice == "version" else table.default()
+            version = spec.version.value if choice == "version" else table.default
         servable = None if version is None else table.servables.get(version)
         if servable is None:
             wanted = (
@@ -140,20 +158,17 @@ class ModelManager:
     def sync(self) -> None:
         """Look at the repository once, and load and unload what changed."""
         with self._lock:
-            names = model_names(self._root) if self._configured is None else sorted(self._configured)
-            for name in names:
-                if name not in self._models:
-                    self._models = {**self._models, name: _Model(ModelFolder(self._root, name))}
-            for name, model in self._models.items():
-                model.config = (self._configured or {}).get(name)
-                if self._configured is not None and name not in self._configured:
-                    self._replace(model, Table())
-                else:
-                    self._sync_model(model)
-                self._finish_draining(model)
+            configured = self._configured
+            names = {*model_names(self._root), *self._models} if configured is None else configured.keys()
+            for name in sorted(names):
+                model = self._model(name)
+                self._replace(model, self._next(model, configured[name] if configured else None))
+            self._finish_draining()
 
     def reload(self, config: ModelServerConfig) -> None:
         """Serve exactly the models, versions and labels of a configuration from now on.
+
+        What it asks for is loaded first; if that is refused, nothing has changed.
 
         Raises
         ------
@@ -173,19 +188,20 @@ class ModelManager:
                 raise CallError(grpc.StatusCode.INVALID_ARGUMENT, f"model '{entry.name}' is named twice")
             self._check_config(entry)
             configured[entry.name] = entry
-        before, self._configured = self._configured, configured
-        self.sync()
-        for name, entry in configured.items():
-            labels = self._models[name].table.labels
-            for label, version in entry.version_labels.items():
-                if labels.get(label) != version:
-                    self._configured = before
-                    self.sync()
-                    raise CallError(
-                        grpc.StatusCode.FAILED_PRECONDITION,
-                        f"Request to assign label to {version} version of model {name}, "
-                        "which is not currently available for inference",
-                    )
+        with self._lock:
+            tables = {name: self._next(self._model(name), entry) for name, entry in configured.items()}
+            for name, entry in configured.items():
+                for label, version in entry.version_labels.items():
+                    if tables[name].labels.get(label) != version:
+                        raise CallError(
+                            grpc.StatusCode.FAILED_PRECONDITION,
+                            f"Request to assign label to {version} version of model {name}, "
+                            "which is not currently available for inference",
+                        )
+            self._configured = configured
+            for name, model in self._models.items():
+                self._replace(model, tables.get(name, Table()))
+            self._finish_draining()
 
     def follow(self, stop: threading.Event, every_s: float, after: Callable[[], None]) -> None:
         """Look at the repository every `every_s` seconds until `stop` is set."""
@@ -220,30 +236,29 @@ class ModelManager:
                 "models are served from the repository only",
             )
 
-    def _sync_model(self, model: _Model) -> None:
+    def _model(self, name: str) -> _Model:
+        if name not in self._models:
+            # Calls read this dictionary while it is replaced.
+            self._models = {**self._models, name: _Model(ModelFolder(self._root, name))}
+        return self._models[name]
+
+    def _next(self, model: _Model, config: ModelConfig | None) -> Table:
+        """Load what is wanted and not there yet, and return the table to answer from then on."""
         try:
-            wanted, labels = self._wanted(model)
+            wanted, labels = self._wanted(model, config)
         except InputError as error:
             self._warn_once(model, f"{error}; what is loaded stays")
-            return
+            return model.table
+        loaded = {}
         for version in sorted(wanted):
-            if version not in model.table.servables:
-                self._load(model, version)
-            self._replace_labels(model, labels)
-        before = model.table
-        keep = (wanted & before.servables.keys()) | set(before.labels.values())
-        default = before.default()
-        if not keep and default is not None:
-            keep = {default}
-        servables = {version: before.servables[version] for version in sorted(keep)}
-        self._replace(model, Table(servables, before.labels, STABLE in labels))
-        known = set(model.folder.versions()) | servables.keys() | {gone.version for gone in model.draining}
-        model.states = {version: state for version, state in model.states.items() if version in known}
+            servable = model.table.servables.get(version) or self._load(model, version)
+            if servable is not None:
+                loaded[version] = servable
+        return model.table.after(loaded, labels)
 
-    def _wanted(self, model: _Model) -> tuple[set[int], Mapping[str, int]]:
+    def _wanted(self, model: _Model, config: ModelConfig | None) -> tuple[set[int], Mapping[str, int]]:
         """Return the versions to hold in memory, and the labels to give."""
         on_disk = model.folder.versions(lambda text: self._warn_once(model, text))
-        config = model.config
         labels: Mapping[str, int] = model.folder.champion().labels
         if config is not None and config.version_labels:
             labels = dict(config.version_labels)
@@ -262,53 +277,56 @@ class ModelManager:
             self._warn_once(model, f"{model.folder.path}: version {version} is labelled, but not there")
         return wanted & set(on_disk), labels
 
-    def _load(self, model: _Model, version: int) -> None:
+    def _load(self, model: _Model, version: int) -> Servable | None:
+        """Load a version; None if that can't be done, until its files change."""
         directory = model.folder.version_path(version)
         fingerprint = _fingerprint(directory)
         if model.broken.get(version) == fingerprint:
-            return
+            return None
         model.states[version] = (State.LOADING, "")
         try:
             servable = Servable.load(directory, model.folder.name, version)
-        except (InputError, OSError) as error:
+        except Exception as error:
+            # Whatever is wrong with one version, the others are looked at and answer.
+            expected = isinstance(error, (InputError, OSError))
+            problem = str(error) if expected else traceback.format_exc()
             model.broken[version] = fingerprint
-            model.states[version] = (State.END, str(error))
-            served = model.table.default()
+            model.states[version] = (State.END, problem)
+            served = model.table.default
             stays = f"; version {served} goes on answering" if served is not None else ""
-            self._progress.warn(f"{model.folder.name} version {version} not loaded: {error}{stays}")
-            return
+            self._progress.warn(f"{model.folder.name} version {version} not loaded: {problem}{stays}")
+            return None
         model.broken.pop(version, None)
-        model.table = Table(
-            {**model.table.servables, version: servable}, model.table.labels, model.table.awaits_stable
-        )
-        model.states[version] = (State.AVAILABLE, "")
         self._progress.say(f"{model.folder.name} version {version} loaded")
-
-    def _replace_labels(self, model: _Model, labels: Mapping[str, int]) -> None:
-        """Point each label to its version if that is loaded; else it stays where it was."""
-        loaded = model.table.servables
-        current = {label: model.table.labels.get(label) for label in labels}
-        for label, version in labels.items():
-            current[label] = version if version in loaded else current[label]
-        known = {label: version for label, version in current.items() if version is not None}
-        model.table = Table(loaded, known, STABLE in labels)
+        return servable
 
     def _replace(self, model: _Model, table: Table) -> None:
+        """Answer from `table` from now on, and say so in the states of the versions."""
         before, model.table = model.table.servables, table
-        for servable in (before[version] for version in before.keys() - table.servables.keys()):
-            model.states[servable.version] = (State.UNLOADING, "")
-            model.draining.append(servable)
+        for version in before.keys() - table.servables.keys():
+            model.states[version] = (State.UNLOADING, "")
+            model.draining.append(before[version])
+        for version in table.servables:
+            model.states[version] = (State.AVAILABLE, "")
+        known = {*model.folder.versions(), *table.servables, *(gone.version for gone in model.draining)}
+        model.states = {
+            version: state
+            for version, state in model.states.items()
+            # What a refused configuration had loaded is gone again.
+            if version in known and state[0] != State.LOADING
+        }
 
-    def _finish_draining(self, model: _Model) -> None:
-        done = [servable for servable in model.draining if not servable.busy]
-        model.draining = [servable for servable in model.draining if servable.busy]
-        for servable in done:
-            if model.states[servable.version][0] == State.UNLOADING:
-                model.states[servable.version] = (State.END, "")
-            self._progress.say(f"{servable.name} version {servable.version} unloaded")
-        if done:
+    def _finish_draining(self) -> None:
+        ended = False
+        for model in self._models.values():
+            for servable in [servable for servable in model.draining if not servable.busy]:
+                model.draining.remove(servable)
+                if model.states[servable.version][0] == State.UNLOADING:
+                    model.states[servable.version] = (State.END, "")
+                self._progress.say(f"{servable.name} version {servable.version} unloaded")
+                ended = True
+        if ended:
             # A loaded SavedModel is a cycle of references: without this its weights stay in memory.
-            done.clear()
             gc.collect()
 
     def _warn_once(self, model: _Model, text: str) -> None:
@@ -319,7 +337,10 @@ class ModelManager:
 
 def _fingerprint(directory: Path) -> tuple:
     entries = []
-    for path in sorted(directory.rglob("*")):
-        status = path.lstat()
-        entries.append((str(path), status.st_size, status.st_mtime_ns, status.st_ino))
+    try:
+        for path in sorted(directory.rglob("*")):
+            status = path.lstat()
+            entries.append((str(path), status.st_size, status.st_mtime_ns, status.st_ino))
+    except OSError as error:
+        return (str(error),)
     return tuple(entries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import re
 import shutil
 import tempfile
@@ -13,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.errors import DamagedArtifactError, InputError, LockedError
-from components.storage.artifact import MANIFEST, read_json, verify, write_json
+from components.errors import DamagedArtifactError, InputError
+from components.processes import locked
+from components.storage.artifact import MANIFEST, read_json, remove_whole, verify, write_json
 
 CHAMPION = "champion.json"
 STABLE = "stable"
 CANARY = "canary"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_NAME = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _VERSION = re.compile(r"0|[1-9][0-9]{0,18}")
 _LARGEST_VERSION = 2**63 - 1
 
@@ -54,12 +54,14 @@ class ModelFolder:
     root
         The repository.
     name
-        Of the model: letters, digits, ``_``, ``-`` and ``.``.
+        Of the model: letters, digits, ``_``, ``-`` and ``.``; not digits alone, as a version is named.
     """
 
     def __init__(self, root: Path, name: str) -> None:
         if not _NAME.fullmatch(name):
-            raise InputError(f"model name '{name}': expected letters, digits, _ - . and no path")
+            raise InputError(
+                f"model name '{name}': expected letters, digits, _ - . with a letter among them, and no path"
+            )
         self.root = root
         self.name = name
         self.path = root / name
@@ -111,6 +113,12 @@ class ModelFolder:
                 return version
         return None
 
+    def says(self, model_digest: str, version: int, label: str, champion: int | None) -> bool:
+        """Whether the labels are still what an earlier deployment of a model told, and it is still there."""
+        now = self.champion()
+        told = now.labels.get(label) == version and now.version == champion
+        return told and self.find(model_digest) == version
+
     def adopt(self, folder: Path) -> int:
         """Move a finished version folder into the repository in one step, and return its number.
 
@@ -131,7 +139,8 @@ class ModelFolder:
         version
             On disk.
         promoted
-            True: it is labelled stable, and a canary label that it had is dropped.
+            True: it is labelled stable, and a canary label that it had is dropped. Nothing else takes the
+            label stable away, not even that its version is gone from the disk: a canary never inherits it.
         entry
             Reason and figures, kept in the history.
         """
@@ -139,7 +148,7 @@ class ModelFolder:
         labels = {
             label: number
             for label, number in before.labels.items()
-            if number != version and self.version_path(number).is_dir()
+            if label == STABLE or (number != version and self.version_path(number).is_dir())
         }
         if promoted:
             labels.pop(CANARY, None)
@@ -162,10 +171,7 @@ class ModelFolder:
         labelled = set(self.champion().labels.values())
         removed = [version for version in self.versions()[:-keep] if version not in labelled]
         for version in removed:
-            # Renamed first: a half-removed version must never be seen under its number.
-            doomed = self.path / f".removed-{version}"
-            self.version_path(version).rename(doomed)
-            shutil.rmtree(doomed)
+            remove_whole(self.version_path(version), self.path / f".removed-{version}")
         return removed
 
 
@@ -179,13 +185,10 @@ def scratch(root: Path) -> Iterator[Path]:
     ------
     LockedError
         Another process is deploying into this repository.
+    InputError
+        It can't be written.
     """
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise LockedError(f"{root}: another deployment is under way; wait until it has ended") from None
+    with locked(root / ".lock", f"the model repository {root}"):
         for leftover in [*root.glob(".staging-*"), *root.glob("*/.removed-*")]:
             shutil.rmtree(leftover)
         with tempfile.TemporaryDirectory(prefix=".staging-", dir=root) as folder:

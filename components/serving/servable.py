@@ -226,5 +226,7 @@ def _reason(error: tf.errors.OpError) -> str:
 
 def _signature_definitions(directory: Path) -> dict[str, SignatureDef]:
     saved = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
+    if not saved.meta_graphs:
+        raise ValueError("saved_model.pb holds no graph")
     definitions = saved.meta_graphs[0].signature_def
     return {key: value for key, value in definitions.items() if not key.startswith("__")}

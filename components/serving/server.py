@@ -5,8 +5,9 @@ from __future__ import annotations
 import ipaddress
 import signal
 import threading
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
@@ -24,12 +25,13 @@ from components.errors import InputError
 from components.progress import Progress
 from components.serving.manager import ModelManager
 from components.serving.pem import read_pem
-from components.serving.service import ModelService, PredictionService
-
-PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+from components.serving.service import PREDICTION_SERVICE, ModelService, PredictionService
 
 _QUEUE_PER_WORKER = 32
 """Calls that may wait for each worker; a waiting call's message stays in the socket, so this is cheap."""
+_LAST_LINES_S = 0.5
+"""[s] for a thread whose work is done to come to its end."""
+_HEALTH = "/grpc.health.v1.Health/"
 
 
 class Server:
@@ -55,17 +57,18 @@ class Server:
         self._progress = progress
         self.manager = ModelManager(root, progress)
         limit = int(settings.max_message_mb * 1e6)
-        self._pool = ThreadPoolExecutor(settings.workers, "call")
+        self._pool = _Pool(settings.workers, "call")
+        apart = ThreadPoolExecutor(1, "health")
         self._server = grpc.server(
             self._pool,
-            maximum_concurrent_rpcs=settings.workers * (1 + _QUEUE_PER_WORKER),
+            interceptors=[_Full(self._pool, settings.workers * (1 + _QUEUE_PER_WORKER), apart)],
             options=[
                 ("grpc.max_receive_message_length", limit),
                 ("grpc.max_send_message_length", limit),
                 ("grpc.so_reuseport", 0),
             ],
         )
-        self._health = _Health()
+        self._health = _Health(apart)
         self._reported: int | None = None
         add_HealthServicer_to_server(self._health, self._server)
         add_PredictionServiceServicer_to_server(
@@ -94,14 +97,22 @@ class Server:
         self._server.start()
         self._follower.start()
 
-    def stop(self) -> None:
-        """Say NOT_SERVING, take no new calls, and end when those under way have, or after the grace."""
+    def stop(self) -> bool:
+        """Say NOT_SERVING, take no new calls, and end when those under way have, or after the grace.
+
+        Returns
+        -------
+        Whether all ended; if not, their clients were told, but TensorFlow goes on computing in threads
+        that Python waits for before it exits.
+        """
+        end = time.monotonic() + self._settings.grace_s
         self._health.enter_graceful_shutdown()
         self._stop.set()
         self._server.stop(self._settings.grace_s).wait()
         self._pool.shutdown(wait=False)
         if self._follower.is_alive():
-            self._follower.join()
+            self._follower.join(max(end - time.monotonic(), _LAST_LINES_S))
+        return self._pool.ends(end - time.monotonic()) and not self._follower.is_alive()
 
     def _report_health(self) -> None:
         status = HealthCheckResponse.SERVING if self.manager.ready else HealthCheckResponse.NOT_SERVING
@@ -158,19 +169,74 @@ def serve(
         As `Server`.
     """
     stop = stop_event or threading.Event()
-    with _ending_on_signals(stop), Server(root, settings, progress) as server:
-        if not server.manager.ready:
-            progress.warn(f"{root}: no model to serve yet; waiting for one")
-        progress.say(f"serving {root} at {server.address}")
-        stop.wait()
-        progress.say("stopping: no new calls, those under way are finished")
-    progress.say("stopped")
+    with _ending_on_signals(stop) as received:
+        server = Server(root, settings, progress)
+        try:
+            server.start()
+            if not server.manager.ready:
+                progress.warn(f"{root}: no model to serve yet; waiting for one")
+            progress.say(f"serving {root} at {server.address}")
+            stop.wait()
+            progress.say("stopping: no new calls, those under way are finished")
+        finally:
+            ended = server.stop()
+        progress.say("stopped" if ended else f"stopped: calls were cut off after {settings.grace_s:g} s")
+        if received and not ended:
+            # A call inside TensorFlow can't be ended but with its process.
+            signal.raise_signal(received[0])
+
+
+class _Pool(ThreadPoolExecutor):
+    """Threads that answer calls; knows how many calls wait or are being answered."""
+
+    def __init__(self, workers: int, name: str) -> None:
+        super().__init__(workers, name)
+        self.unfinished = 0
+        self._changed = threading.Condition()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """Take a call."""
+        future = super().submit(fn, *args, **kwargs)
+        self._count(1)
+        future.add_done_callback(lambda _: self._count(-1))
+        return future
+
+    def ends(self, within_s: float) -> bool:
+        """Wait for the calls that were taken, and return whether all have ended."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.unfinished == 0, max(within_s, _LAST_LINES_S))
+
+    def _count(self, change: int) -> None:
+        with self._changed:
+            self.unfinished += change
+            self._changed.notify_all()
+
+
+class _Full(grpc.ServerInterceptor):
+    """Refuses calls that would wait too long, before they get in line; never a question for health."""
+
+    def __init__(self, pool: _Pool, most: int, apart: ThreadPoolExecutor) -> None:
+        self._pool = pool
+        self._most = most
+
+        def refuse(_unread: Iterator[bytes], context: grpc.ServicerContext) -> None:
+            context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, f"{most} calls are under way already")
+
+        refuse.experimental_thread_pool = apart  # type: ignore[attr-defined]
+        # As if requests were a stream: of those the first is not received before the call is answered.
+        self._refusal = grpc.stream_unary_rpc_method_handler(refuse)
+
+    def intercept_service(self, continuation: Callable[[Any], Any], details: Any) -> Any:
+        """Let a call in, or refuse it."""
+        if self._pool.unfinished < self._most or details.method.startswith(_HEALTH):
+            return continuation(details)
+        return self._refusal
 
 
 class _Health(HealthServicer):
     """grpc.health.v1 that answers from a thread of its own, so that a full server is not taken for dead."""
 
-    def __init__(self) -> None:
+    def __init__(self, apart: ThreadPoolExecutor) -> None:
         super().__init__()
         answer = super().Check
 
@@ -178,33 +244,36 @@ class _Health(HealthServicer):
             response: HealthCheckResponse = answer(request, context)
             return response
 
-        check.experimental_thread_pool = ThreadPoolExecutor(1, "health")  # type: ignore[attr-defined]
+        check.experimental_thread_pool = apart  # type: ignore[attr-defined]
         self.Check = check
 
 
 @contextmanager
-def _ending_on_signals(stop: threading.Event) -> Iterator[None]:
+def _ending_on_signals(stop: threading.Event) -> Iterator[list[int]]:
+    """Set `stop` on the first SIGTERM or SIGINT; the next one ends the process at once.
+
+    Yields the signals that were received.
+    """
+    received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield received
         return
 
-    def end(_number: int, _frame: FrameType | None) -> None:
-        # A second signal finds the handlers that were there before, and ends the process at once.
-        restore()
+    def end(number: int, _frame: FrameType | None) -> None:
+        for each in before:
+            signal.signal(each, signal.SIG_DFL)
+        received.append(number)
         stop.set()
 
     before: dict[int, Any] = {
         number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)
     }
 
-    def restore() -> None:
+    try:
+        yield received
+    finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-    try:
-        yield
-    finally:
-        restore()
 
 
 def _credentials(settings: ServingSettings) -> grpc.ServerCredentials | None:

@@ -23,6 +23,7 @@ from components.serving.manager import ModelManager
 from components.serving.servable import DEFAULT_SIGNATURE, CallError, Servable
 
 SIGNATURES = "signature_def"
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 
 
 class PredictionService(PredictionServiceServicer):

@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+
+_INPUTS = PredictRequest.DESCRIPTOR.fields_by_name["inputs"]
+_KEY, _VALUE = (_INPUTS.message_type.fields_by_name[name].number for name in ("key", "value"))
+_CONTENT = TensorProto.DESCRIPTOR.fields_by_name["tensor_content"].number
+_LENGTH_DELIMITED = 2
+"""Protocol buffers' wire type of bytes, strings and messages."""
+_UNPACKED = {
+    tf.string: "string_val",
+    tf.float32: "float_val",
+    tf.float64: "double_val",
+    tf.uint8: "int_val",
+    tf.int32: "int_val",
+    tf.int64: "int64_val",
+}
+"""Where a tensor's values are, one by one, when they are not packed."""
 
 
 @dataclass(frozen=True)
@@ -46,23 +63,32 @@ class TensorSpec:
 
 def to_proto(array: np.ndarray) -> TensorProto:
     """Return an array as a TensorProto; bytes and objects as strings, numbers as packed bytes."""
-    proto = TensorProto()
-    for length in array.shape:
-        proto.tensor_shape.dim.add(size=length)
-    if array.dtype.kind in "OS":
-        proto.dtype = tf.string.as_datatype_enum
-        proto.string_val.extend(bytes(value) for value in array.ravel().tolist())
-    else:
-        proto.dtype = tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+    proto = _header(array)
+    if array.dtype.kind not in "OS":
         proto.tensor_content = array.tobytes()
     return proto
+
+
+def predict_request(spec: ModelSpec, inputs: Mapping[str, np.ndarray]) -> bytes:
+    """Return a PredictRequest as it goes over the wire.
+
+    Every number is copied once: through messages the maps of a galaxy, nearly a megabyte, would be
+    copied four times.
+    """
+    parts = [PredictRequest(model_spec=spec).SerializeToString()]
+    for key, array in inputs.items():
+        tensor = [_header(array).SerializeToString()]
+        if array.size and array.dtype.kind not in "OS":
+            tensor += _field(_CONTENT, [np.ascontiguousarray(array).data.cast("B")])
+        parts += _field(_INPUTS.number, [*_field(_KEY, [key.encode()]), *_field(_VALUE, tensor)])
+    return b"".join(parts)
 
 
 def from_proto(proto: TensorProto, expected: TensorSpec) -> np.ndarray:
     """Return a tensor that came over the wire, after checking that it is what the signature asks for.
 
-    Nothing is allocated before the declared shape was compared with the expected one, and packed bytes
-    are viewed, not copied.
+    Nothing is allocated that the message does not hold: the declared shape must be the expected one, and
+    as many values must be there as it declares. Packed bytes are viewed, not copied.
 
     Parameters
     ----------
@@ -74,7 +100,7 @@ def from_proto(proto: TensorProto, expected: TensorSpec) -> np.ndarray:
     Raises
     ------
     ValueError
-        Another dtype, another shape, or fewer or more bytes than the shape declares.
+        Another dtype, another shape, or fewer or more values than the shape declares.
     """
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
     if proto.dtype != expected.dtype.as_datatype_enum:
@@ -82,26 +108,49 @@ def from_proto(proto: TensorProto, expected: TensorSpec) -> np.ndarray:
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0 or not expected.accepts(shape):
         raise ValueError(f"expected {expected}, got shape {shape}")
     count = math.prod(shape)
-    if expected.dtype == tf.string:
-        if len(proto.string_val) != count:
-            raise ValueError(f"shape {shape} declares {count} strings, got {len(proto.string_val)}")
-        strings = np.empty(count, dtype=object)
-        strings[:] = list(proto.string_val)
-        return strings.reshape(shape)
     dtype = np.dtype(expected.dtype.as_numpy_dtype)
     content = proto.tensor_content
-    if content or count == 0:
+    if content and expected.dtype != tf.string:
         if len(content) != count * dtype.itemsize:
             takes = f"{count * dtype.itemsize} bytes"
             raise ValueError(f"shape {shape} of {expected.dtype.name} takes {takes}, got {len(content)}")
         return np.frombuffer(content, dtype).reshape(shape)
-    if not any(field.name.endswith("_val") for field, _ in proto.ListFields()):
-        # TensorFlow itself would make zeros of it, and a forgotten map an answer.
-        raise ValueError(f"shape {shape} declares {count} values, and none are there")
+    # TensorFlow itself would repeat the last value, or make zeros, and a forgotten map an answer.
+    values = getattr(proto, _UNPACKED[expected.dtype]) if expected.dtype in _UNPACKED else ()
+    if len(values) != count:
+        raise ValueError(f"shape {shape} declares {count} values of {expected.dtype.name}, got {len(values)}")
     try:
-        return np.asarray(tf.make_ndarray(proto))
-    except (TypeError, ValueError):
-        raise ValueError(f"shape {shape} declares {count} values, and they are not there") from None
+        return np.fromiter(values, dtype, count).reshape(shape)
+    except OverflowError:
+        raise ValueError(f"a value that no {expected.dtype.name} has") from None
+
+
+def _header(array: np.ndarray) -> TensorProto:
+    """Return all of a TensorProto but the packed bytes."""
+    proto = TensorProto()
+    for length in array.shape:
+        proto.tensor_shape.dim.add(size=length)
+    if array.dtype.kind in "OS":
+        proto.dtype = tf.string.as_datatype_enum
+        proto.string_val.extend(bytes(value) for value in array.ravel().tolist())
+    else:
+        proto.dtype = tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+    return proto
+
+
+def _field(number: int, value: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
+    """Return the pieces of a length-delimited field of a message, given those of its value."""
+    length = sum(len(piece) for piece in value)
+    return [_varint(number << 3 | _LENGTH_DELIMITED), _varint(length), *value]
+
+
+def _varint(number: int) -> bytes:
+    """Return a number in protocol buffers' base 128, low digits first, all but the last marked."""
+    digits = []
+    while number >= 128:
+        digits.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*digits, number])
 
 
 def _dtype_name(number: int) -> str:

@@ -175,15 +175,21 @@ def run_step(
     }
     key = sha256_json([name, origins, settings, code])[:16]
     final = workdir / name / key
-    if final.exists():
+
+    def done() -> bool:
+        if not final.exists():
+            return False
         verify(final)
-        if still_true is None or still_true(final):
-            return final
-        shutil.rmtree(final)
+        return still_true is None or still_true(final)
+
+    if done():
+        return final
     staging = workdir / STAGING / f"{name}-{key}"
     with locked(staging.with_suffix(".lock"), f"{workdir}: step {name}", _ORPHAN_WAIT_S):
-        if final.exists():
+        if done():
             return final
+        if final.exists():
+            remove_whole(final, staging.with_suffix(".removed"))
         staging.mkdir(parents=True, exist_ok=True)
         started = time.time()
         figures = work(staging)
@@ -200,6 +206,17 @@ def run_step(
         }
         publish(staging, final, description)
     return final
+
+
+def remove_whole(folder: Path, doomed: Path) -> None:
+    """Remove a folder that is never seen half removed: it is renamed to `doomed` first.
+
+    What a killed removal left at `doomed`, which must be on the same file system, goes too.
+    """
+    if doomed.exists():
+        shutil.rmtree(doomed)
+    folder.rename(doomed)
+    shutil.rmtree(doomed)
 
 
 def _fsync(path: Path) -> None:

@@ -1,10 +1,13 @@
 """Step 6 whole: from model folders and an evaluation to a repository whose service was checked."""
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import tensorflow as tf
 from exported_models import (
     PIXELS,
     image_spec,
@@ -14,17 +17,21 @@ from exported_models import (
     serving,
     write_random_model,
 )
+from kfp.dsl import Dataset
 from training_samples import write_prepared
 
 from components.config import DeploymentSettings, Settings
+from components.deployment.component import deployment
 from components.deployment.deploy import run
 from components.errors import InputError
+from components.models.folder import write_failure
 from components.models.predictor import Predictor
 from components.progress import SILENT, Progress
 from components.serving.client import Client
 from components.serving.inputs import read_inputs
 from components.serving.repository import ModelFolder
 from components.serving.server import Server
+from components.storage.artifact import publish
 
 SPLIT = np.array(["train"] * 4 + ["validation"] * 2 + ["test"] * 5 + ["promotion"] * 5)
 BEST = -10.5
@@ -69,7 +76,7 @@ class Study:
         table[table["split"] != "train"].to_parquet(folder / "predictions.parquet")
         return folder
 
-    def deploy(self, offset, progress=SILENT, name="deployment", settings=None, **evaluated):
+    def deploy(self, offset, progress=SILENT, name="deployment", settings=None, study=None, **evaluated):
         output = self.folder / name
         output.mkdir(exist_ok=True)
         return run(
@@ -79,13 +86,52 @@ class Study:
             self.maps_dir,
             self.prepared_dir,
             self.repository,
-            Settings(serving=serving(), deployment=settings or DeploymentSettings()),
+            Settings(
+                **{"serving": serving(), "deployment": settings or DeploymentSettings(), **(study or {})}
+            ),
             progress,
         )
+
+    def step(self, offset):
+        """Deploy as the pipeline does, which does nothing twice."""
+        folders = {
+            "maps": self.maps_dir,
+            "prepared": self.prepared_dir,
+            "scores": self.evaluation(offset),
+            "model": self.model(offset),
+        }
+        made = {name: Dataset(uri=str(self._artifact(folder))) for name, folder in folders.items()}
+        model = made.pop("model")
+        model.metadata["case"] = "composite"
+        deployed = Dataset()
+        deployment.python_func(
+            workdir=str(self.folder / "run"),
+            settings=Settings(serving=serving()).model_dump_json(),
+            repository=str(self.repository),
+            models=[model],
+            deployed=deployed,
+            **made,
+        )
+        result = json.loads((Path(deployed.uri) / "deployment.json").read_text())
+        return result["version"], result["label"], result["model_digest"]
+
+    def _artifact(self, folder):
+        final = self.folder / "artifacts" / folder.name
+        if not final.exists():
+            shutil.copytree(folder, part := self.folder / "part")
+            publish(part, final, {"key": folder.name})
+        return final
 
     @property
     def served(self):
         return ModelFolder(self.repository, "ssfr")
+
+
+def republish(version):
+    """Give a version whose files were changed a manifest that agrees with them."""
+    manifest = json.loads((version / "manifest.json").read_text())
+    publish(version, version.with_name("part"), {"model_digest": manifest["model_digest"]})
+    version.with_name("part").rename(version)
 
 
 @pytest.fixture
@@ -125,6 +171,12 @@ def test_the_files_of_a_held_out_galaxy_are_predicted_by_the_deployed_model(stud
             client.predict(read_inputs(sorted(images.maps_dir.glob("maps-*.h5"))))
 
 
+def test_the_check_in_service_needs_no_certificates_of_the_real_server(study):
+    names = ("certificate", "key", "client_ca", "server_ca", "client_certificate", "client_key")
+    guarded = serving(**{f"tls_{name}": f"{name}.pem" for name in names})
+    assert study.deploy(BEST, study={"serving": guarded})["promoted"]
+
+
 def test_the_same_model_again_is_no_new_version(study):
     study.deploy(BEST)
     again = study.deploy(BEST, name="again")
@@ -132,6 +184,17 @@ def test_the_same_model_again_is_no_new_version(study):
     assert again["promoted"]
     assert study.served.versions() == [1]
     assert len(study.served.champion().history) == 1
+
+
+def test_what_was_deployed_before_is_said_again_only_while_it_is_true(study):
+    first, second = study.step(-10.1), study.step(BEST)
+    assert (first[:2], second[:2]) == ((1, "stable"), (2, "stable"))
+    assert study.step(BEST) == second
+    assert study.step(-10.1) == (1, "canary", first[2])
+    assert study.served.champion().labels == {"stable": 2, "canary": 1}
+    shutil.rmtree(study.repository)
+    assert study.step(BEST) == (1, "stable", second[2])
+    assert study.step(-10.1) == (2, "canary", first[2])
 
 
 def test_a_better_challenger_takes_over_and_a_worse_one_does_not(study):
@@ -173,15 +236,89 @@ def test_a_champion_of_other_maps_stays(study, tmp_path):
     other.repository = study.repository
     result = other.deploy(-10.4)
     assert (result["version"], result["label"], result["champion"]) == (2, "canary", 1)
-    assert "can't be compared with version 1: takes" in result["reason"]
+    assert "can't be compared with version 1: it does not take images" in result["reason"]
 
 
-def test_a_damaged_champion_can_not_be_compared_with(study):
+def test_models_of_maps_are_compared_whatever_else_they_take(study):
+    floats = study.spec
+    as_pictures = {"weighting": floats.weighting, "pixel_kpc": floats.pixel_kpc}
+    study.spec = map_spec(eight_bit=True).model_copy(update=as_pictures)
     study.deploy(-10.1)
-    (study.served.version_path(1) / "saved_model.pb").write_bytes(b"damaged")
+    study.spec = floats
+    result = study.deploy(BEST, name="floats")
+    assert result["promoted"]
+    assert result["decision"]["champion_rmse_dex"] > 0.0
+
+
+@pytest.mark.parametrize(
+    ("other", "differs"),
+    [
+        ({"seed": 2}, "split_settings"),
+        ({"preprocessing": {"split": {"method": "halo"}}}, "split_settings"),
+        ({"preprocessing": {"label": {"mass": "total"}}}, "label_settings"),
+    ],
+)
+def test_a_champion_of_another_split_or_label_is_not_compared_with(study, other, differs):
+    study.deploy(-10.1)
+    result = study.deploy(BEST, name="other", study=other)
+    assert (result["label"], result["champion"]) == ("canary", 1)
+    assert f"can't be compared with version 1: {differs}" in result["reason"]
+
+
+def test_without_promotion_galaxies_the_reason_says_so(study):
+    study.deploy(-10.1)
+    study.galaxies.loc[study.galaxies["split"] == "promotion", "split"] = "validation"
     result = study.deploy(BEST, name="again")
     assert result["label"] == "canary"
+    assert result["reason"] == "there are no promotion galaxies to compare on"
+
+
+def test_a_damaged_champion_is_replaced(study):
+    study.deploy(-10.1)
+    (study.served.version_path(1) / "saved_model.pb").write_bytes(b"damaged")
+    result = study.deploy(-9.9, name="again")
+    assert (result["version"], result["label"], result["champion"]) == (2, "stable", 2)
     assert "damaged" in result["reason"]
+
+
+def test_a_champion_that_predicts_no_number_is_replaced(study):
+    study.deploy(-10.1)
+    version = study.served.version_path(1)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 3, PIXELS, PIXELS), tf.float32, name="maps")])
+    def nothing(maps):
+        return {"log10_ssfr": tf.reduce_mean(maps, axis=[1, 2, 3]) * float("nan")}
+
+    (version / "assets.extra" / "tf_serving_warmup_requests").unlink()
+    signatures = {"predict_maps": nothing.get_concrete_function()}
+    tf.saved_model.save(tf.Module(), str(version), signatures=signatures)
+    republish(version)
+    result = study.deploy(BEST, name="again")
+    assert (result["version"], result["label"]) == (2, "stable")
+    assert "not all finite" in result["reason"]
+
+
+def test_a_version_that_can_not_be_loaded_here_is_exported_anew(study):
+    study.deploy(BEST)
+    version = study.served.version_path(1)
+    path = version / "assets.extra" / "ssfr.json"
+    description = json.loads(path.read_text())
+    for known in description["known_answers"].values():
+        known["log10_ssfr"][0] += 0.1
+    path.write_text(json.dumps(description))
+    republish(version)
+    result = study.deploy(BEST, name="again")
+    assert (result["version"], result["label"]) == (2, "stable")
+    assert "differs by 0.1 dex" in result["reason"]
+    assert study.deploy(BEST, name="third")["version"] == 2
+
+
+def test_a_case_whose_training_broke_down_is_not_deployed(study):
+    evaluation = study.evaluation(BEST)
+    write_failure(study.model(BEST), "composite", "it diverged")
+    study.evaluation = lambda *_, **__: evaluation
+    with pytest.raises(InputError, match="best case 'composite' has no model"):
+        study.deploy(BEST)
 
 
 def test_served_answers_that_differ_undo_the_deployment(study):

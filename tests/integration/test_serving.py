@@ -34,6 +34,7 @@ from components.serving.client import Client
 from components.serving.repository import ModelFolder
 from components.serving.server import Server
 from components.serving.tensors import to_proto
+from components.storage.artifact import publish
 
 Code = grpc.StatusCode
 MAPS = np.zeros((1, 1, 4, 4), np.float32)
@@ -51,10 +52,11 @@ class Lines:
 
 @pytest.fixture(scope="module")
 def toys(tmp_path_factory):
-    """Versions 1 to 3 that answer -1, -2 and -3, and one that takes 1.5 s."""
+    """Versions 1 to 3 that answer -1, -2 and -3, another model, and one that takes 1.5 s."""
     root = tmp_path_factory.mktemp("toys")
     for version in (1, 2, 3):
         write_toy(root, version, answer=-float(version))
+    write_toy(root, 1, name="zoo", answer=-1.0)
     write_toy(root, 1, name="slow", seconds=1.5)
     return root
 
@@ -357,6 +359,49 @@ def test_a_champion_that_is_damaged_does_not_hand_its_name_to_the_canary(toys, r
             assert canary.predict_maps(MAPS).log10_ssfr == -2.0
 
 
+def test_a_first_champion_that_is_damaged_leaves_what_answered(toys, repository):
+    lines = Lines()
+    label(repository, canary=1)
+    with served(repository, Progress(lines)) as (_, client):
+        deploy(toys, repository, 2)
+        wait_for(lambda: any("version 2" not in line and "1 loaded" in line for line in lines.said))
+        (repository / "toy" / "2" / "saved_model.pb").write_bytes(b"damaged")
+        label(repository, stable=2)
+        wait_for(lambda: any("version 1 goes on answering" in line for line in lines.said))
+        assert client.predict_maps(MAPS).versions.tolist() == [1]
+        shutil.rmtree(repository / "toy" / "2")
+        deploy(toys, repository, 2)
+        wait_for(lambda: client.predict_maps(MAPS).versions.tolist() == [2])
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("saved_model.pb", "", "holds no graph"),
+        ("assets.extra/ssfr.json", "[]", "AttributeError"),  # what nobody foresaw
+    ],
+)
+def test_a_fault_of_one_version_does_not_stop_the_others(toys, repository, file, content, said):
+    lines = Lines()
+    with served(repository, Progress(lines)) as (server, client):
+        part = repository / "toy" / ".2.part"
+        shutil.copytree(toys / "toy" / "2", part)
+        (part / "manifest.json").unlink()
+        (part / "assets.extra").mkdir()
+        (part / "assets.extra" / "tf_serving_warmup_requests").touch()
+        (part / file).write_text(content)
+        publish(part, repository / "toy" / "2", {})
+        deploy(toys, repository, 1, "zoo")
+        with Client(server.address, serving(), "zoo") as other:
+            wait_for(lambda: "zoo version 1 loaded" in lines.said)
+            assert other.predict_maps(MAPS).log10_ssfr == -1.0
+        time.sleep(0.3)
+        refusals = [line for line in lines.said if "toy version 2 not loaded" in line]
+        assert len(refusals) == 1
+        assert said in refusals[0]
+        assert client.predict_maps(MAPS).versions.tolist() == [1]
+
+
 def test_a_damaged_champion_file_leaves_what_is_loaded(toys, repository):
     lines = Lines()
     label(repository, stable=1)
@@ -396,14 +441,38 @@ def test_a_reload_chooses_models_versions_and_labels(toys, repository):
         reload(config(versions=[1, 2], labels={"canary": 1}))
         with Client(server.address, serving(), "toy", label="canary") as canary:
             assert canary.predict_maps(MAPS).versions.tolist() == [1]
-        reload(config(versions=[1]))
-        assert client.predict_maps(MAPS).versions.tolist() == [1]
         assert refused(reload, ReloadConfigRequest())[0] is Code.INVALID_ARGUMENT
         outside = config(base_path=str(toys / "toy"))
         assert refused(reload, outside)[0] is Code.INVALID_ARGUMENT
-        absent = config(versions=[1], labels={"stable": 9})
-        assert refused(reload, absent)[0] in (Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT)
+        reload(config(versions=[1]))
         assert client.predict_maps(MAPS).versions.tolist() == [1]
+
+
+def test_a_refused_reload_changes_nothing(toys, repository):
+    """Of two models, the one that a refused configuration names, and the one that it leaves out."""
+    deploy(toys, repository, 2)
+    deploy(toys, repository, 3)
+    deploy(toys, repository, 1, "zoo")
+    lines = Lines()
+    with served(repository, Progress(lines)) as (server, _), grpc.insecure_channel(server.address) as channel:
+        reload = ModelServiceStub(channel).HandleReloadConfigRequest
+        message = ReloadConfigRequest()
+        for name, versions in (("toy", (1, 2)), ("zoo", (1,))):
+            entry = message.config.model_config_list.config.add(name=name)
+            entry.model_version_policy.specific.versions.extend(versions)
+        reload(message)
+        specs = [ModelSpec(name="toy", version={"value": version}) for version in (1, 2)]
+        specs.append(ModelSpec(name="zoo"))
+        before = [server.manager.servable(spec) for spec in specs]
+        lines.said.clear()
+        del message.config.model_config_list.config[1]
+        message.config.model_config_list.config[0].model_version_policy.specific.versions[:] = [1, 3]
+        message.config.model_config_list.config[0].version_labels["stable"] = 9
+        assert refused(reload, message)[0] is Code.FAILED_PRECONDITION
+        time.sleep(0.3)
+        assert [server.manager.servable(spec) for spec in specs] == before
+        assert lines.said == ["toy version 3 loaded"]
+        assert [status.version for status in server.manager.statuses(ModelSpec(name="toy"))] == [2, 1]
 
 
 def test_health_is_answered_while_every_worker_is_busy(toys, tmp_path):
@@ -421,6 +490,28 @@ def test_health_is_answered_while_every_worker_is_busy(toys, tmp_path):
         HealthStub(channel).Check(HealthCheckRequest(), timeout=1.0)
         assert not call.done()
         call.result()
+
+
+def test_a_full_server_refuses_calls_but_not_the_question_for_health(toys, tmp_path, monkeypatch):
+    monkeypatch.setattr("components.serving.server._QUEUE_PER_WORKER", 1)
+    root = tmp_path / "models"
+    deploy(toys, root, 1, "slow")
+    settings = serving(workers=1)
+    with (
+        Server(root, settings, SILENT) as server,
+        Client(server.address, settings, "slow") as client,
+        Client(server.address, serving(retries=20), "slow") as patient,
+        grpc.insecure_channel(server.address) as channel,
+        ThreadPoolExecutor(3) as pool,
+    ):
+        calls = [pool.submit(client.predict_maps, MAPS) for _ in range(2)]
+        time.sleep(0.5)
+        with pytest.raises(InputError, match=r"too busy \(2 calls are under way already\); try again later"):
+            client.predict_maps(MAPS)
+        HealthStub(channel).Check(HealthCheckRequest(), timeout=1.0)
+        assert not any(call.done() for call in calls)
+        assert patient.predict_maps(MAPS).log10_ssfr == -10.0
+        assert [call.result().log10_ssfr for call in calls] == [-10.0, -10.0]
 
 
 def test_a_call_under_way_is_finished_when_the_server_stops(toys, tmp_path):
@@ -495,15 +586,16 @@ from components.config import ServingSettings
 from components.progress import LogLines, Progress
 from components.serving.server import serve
 sys.stdin.readline()
-serve(Path(sys.argv[1]), ServingSettings(port=int(sys.argv[2])), Progress(LogLines(sys.stdout)))
+settings = ServingSettings(port=int(sys.argv[2]), grace_s=float(sys.argv[3]))
+serve(Path(sys.argv[1]), settings, Progress(LogLines(sys.stdout)))
 """
 
 
 @contextmanager
-def process(root, port):
+def process(root, port=0, grace_s=10.0):
     """A server in a process of its own, that has imported what it needs and waits for `until_serving`."""
     top = Path(__file__).resolve().parents[2]
-    command = [sys.executable, "-c", _SERVE, str(root), str(port)]
+    command = [sys.executable, "-c", _SERVE, str(root), str(port), str(grace_s)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen(command, cwd=top, text=True, **pipes)
     try:
@@ -551,3 +643,31 @@ def test_a_killed_server_is_noticed_and_waited_for_and_sigterm_finishes_calls(to
             assert call.result().log10_ssfr == -10.0
             assert second.wait(20) == 0
             assert "stopped" in second.stdout.read()
+
+
+@pytest.fixture(scope="module")
+def endless(tmp_path_factory):
+    """A model that takes a minute."""
+    root = tmp_path_factory.mktemp("endless")
+    write_toy(root, 1, name="endless", seconds=60.0)
+    return root
+
+
+@pytest.mark.parametrize(
+    ("grace_s", "second"), [(0.5, None), (60.0, signal.SIGINT)], ids=["the grace is over", "a second signal"]
+)
+def test_a_server_does_not_outlast_its_grace_or_a_second_signal(endless, grace_s, second):
+    with (
+        process(endless, grace_s=grace_s) as server,
+        ThreadPoolExecutor(1) as pool,
+        Client(until_serving(server), serving(), "endless") as client,
+    ):
+        call = pool.submit(client.predict_maps, MAPS)
+        time.sleep(0.5)
+        server.send_signal(signal.SIGTERM)
+        if second:
+            assert server.stdout.readline().startswith("stopping")
+            server.send_signal(second)
+        assert server.wait(10) == -(second or signal.SIGTERM)
+        with pytest.raises(InputError):
+            call.result()

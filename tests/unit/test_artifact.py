@@ -75,6 +75,24 @@ def test_an_artifact_whose_word_no_longer_holds_is_made_again(tmp_path):
     assert len(made) == 2
 
 
+def test_an_artifact_is_never_seen_half_removed(tmp_path, monkeypatch):
+    folder = artifact.run_step("deployment", tmp_path, {}, {}, write("a"))
+
+    def stopped(path):
+        assert path != folder
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(artifact.shutil, "rmtree", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        artifact.run_step("deployment", tmp_path, {}, {}, write("a"), still_true=lambda _: False)
+    monkeypatch.undo()
+    assert not folder.exists()
+    assert artifact.run_step("deployment", tmp_path, {}, {}, write("b")) == folder
+    assert artifact.run_step("deployment", tmp_path, {}, {}, write("c"), still_true=lambda _: False) == folder
+    assert (folder / "sub" / "x.txt").read_text() == "c"
+    assert not list((tmp_path / artifact.STAGING).glob("*.removed"))
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "remove"])
 def test_a_damaged_artifact_is_refused_with_the_files_name(tmp_path, damage):
     folder = artifact.run_step("catalog", tmp_path, {}, {}, write("some bytes"))

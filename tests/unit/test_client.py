@@ -3,17 +3,41 @@
 import json
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import grpc
 import h5py
 import numpy as np
+import pandas as pd
 import pytest
+import tensorflow as tf
 from exported_models import serving
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
+from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from tensorflow_serving.apis.prediction_service_pb2_grpc import (
+    PredictionServiceServicer,
+    add_PredictionServiceServicer_to_server,
+)
 
 from components.errors import InputError
 from components.serving.client import Client
 from components.serving.inputs import read_inputs
-from components.serving.tensors import TensorSpec, from_proto, to_proto
+from components.serving.tensors import TensorSpec, from_proto, predict_request, to_proto
+
+OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
+
+
+def declaring(shape, dtype=tf.float32, **values):
+    """A tensor as a stranger may send it."""
+    proto = TensorProto(dtype=dtype.as_datatype_enum, **values)
+    for length in shape:
+        proto.tensor_shape.dim.add(size=length)
+    return proto
 
 
 def free_port():
@@ -89,45 +113,114 @@ def test_certificates_that_are_none_are_named(tmp_path):
         Client("localhost:1", serving(tls_server_ca=str(tmp_path / "absent.pem")))
 
 
+def test_a_certificate_of_the_client_is_never_dropped_for_plaintext(tmp_path):
+    pair = {"tls_client_certificate": "cert.pem", "tls_client_key": "key.pem"}
+    with pytest.raises(InputError, match="needs tls_server_ca"):
+        Client("localhost:1", serving(**pair))
+
+
+class Other(PredictionServiceServicer):
+    """A server that is not ours, with an answer of its own."""
+
+    def __init__(self, outputs):
+        self.outputs = outputs
+
+    def Predict(self, request, context):  # noqa: N802
+        return PredictResponse(outputs=self.outputs)
+
+
+def answer_of(outputs):
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_PredictionServiceServicer_to_server(Other(outputs), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with Client(f"127.0.0.1:{port}", serving()) as client:
+            return client.predict_maps(np.zeros((2, 1, 4, 4)))
+    finally:
+        server.stop(None).wait()
+
+
+def test_the_unpacked_answers_of_tf_serving_are_understood():
+    values = {name: declaring((2,), float_val=[i, -i]) for i, name in enumerate(OUTPUTS)}
+    answer = answer_of(values)
+    assert {name: getattr(answer, name).tolist() for name in OUTPUTS} == {
+        name: [i, -i] for i, name in enumerate(OUTPUTS)
+    }
+
+
+@pytest.mark.parametrize(
+    ("upper", "said"),
+    [
+        (None, "no output 'upper', only log10_ssfr, lower, ssfr"),
+        (declaring((1,), float_val=[1.0]), r"output 'upper': expected float32 \(2,\), got shape \(1,\)"),
+        (declaring((2,)), "output 'upper': shape .* declares 2 values of float32, got 0"),
+    ],
+)
+def test_an_answer_without_its_numbers_is_refused(upper, said):
+    outputs = {name: declaring((2,), float_val=[1.0, 2.0]) for name in OUTPUTS} | {"upper": upper}
+    with pytest.raises(InputError, match=said):
+        answer_of({name: value for name, value in outputs.items() if value is not None})
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int64])
 def test_numbers_survive_the_wire(dtype):
     array = np.arange(24).reshape(2, 3, 4).astype(dtype)
-    proto = to_proto(array)
-    spec = TensorSpec(_tf_dtype(proto), (None, 3, 4))
-    np.testing.assert_array_equal(from_proto(proto, spec), array)
+    spec = TensorSpec(tf.dtypes.as_dtype(dtype), (None, 3, 4))
+    np.testing.assert_array_equal(from_proto(to_proto(array), spec), array)
 
 
 def test_bytes_survive_the_wire():
     array = np.array([b"", b"\x00\xff", b"png"], dtype=object)
-    proto = to_proto(array)
-    assert from_proto(proto, TensorSpec(_tf_dtype(proto), (None,))).tolist() == array.tolist()
+    assert from_proto(to_proto(array), TensorSpec(tf.string, (None,))).tolist() == array.tolist()
 
 
-def _tf_dtype(proto):
-    import tensorflow as tf
+numbers = arrays(
+    st.sampled_from([np.float32, np.uint8, np.int64]), array_shapes(min_dims=0, max_dims=4, min_side=0)
+)
+strings = st.lists(st.binary(max_size=300)).map(lambda some: np.array([*some, None], dtype=object)[:-1])
 
-    return tf.dtypes.as_dtype(proto.dtype)
+
+@given(
+    inputs=st.dictionaries(st.text(max_size=20), numbers | strings, max_size=3),
+    spec=st.builds(ModelSpec, name=st.text(max_size=200), signature_name=st.text(max_size=20)),
+)
+def test_the_bytes_of_a_request_are_those_of_the_message(inputs, spec):
+    ordinary = {key: to_proto(array) for key, array in inputs.items()}
+    assert PredictRequest.FromString(predict_request(spec, inputs)) == PredictRequest(
+        model_spec=spec, inputs=ordinary
+    )
+
+
+def test_maps_that_are_not_contiguous_are_sent_in_their_order():
+    maps = np.arange(12, dtype=np.float32).reshape(3, 4).T[::2]
+    sent = PredictRequest.FromString(predict_request(ModelSpec(), {"maps": maps})).inputs["maps"]
+    np.testing.assert_array_equal(from_proto(sent, TensorSpec(tf.float32, (2, 3))), maps)
 
 
 def test_numbers_in_the_unpacked_form_are_understood_too():
-    proto = to_proto(np.zeros((2, 2), np.float32))
-    proto.ClearField("tensor_content")
-    proto.float_val.extend([1, 2, 3, 4])
-    assert from_proto(proto, TensorSpec(_tf_dtype(proto), (None, 2))).tolist() == [[1, 2], [3, 4]]
+    proto = declaring((2, 2), float_val=[1, 2, 3, 4])
+    assert from_proto(proto, TensorSpec(tf.float32, (None, 2))).tolist() == [[1, 2], [3, 4]]
 
 
-def test_a_shape_that_declares_more_than_there_is_allocates_nothing():
-    proto = to_proto(np.zeros((2, 2), np.float32))
-    proto.tensor_shape.dim[0].size = 1 << 40
-    with pytest.raises(ValueError, match="bytes, got 16"):
-        from_proto(proto, TensorSpec(_tf_dtype(proto), (None, 2)))
-
-
-def test_negative_lengths_are_refused():
-    proto = to_proto(np.zeros((2, 2), np.float32))
-    proto.tensor_shape.dim[0].size = -1
-    with pytest.raises(ValueError, match="shape"):
-        from_proto(proto, TensorSpec(_tf_dtype(proto), (None, 2)))
+@pytest.mark.parametrize(
+    ("proto", "said"),
+    [
+        (declaring((1 << 40, 2), tensor_content=bytes(16)), "bytes, got 16"),
+        (declaring((1 << 20, 2)), "declares 2097152 values of float32, got 0"),
+        (declaring((1 << 20, 2), float_val=[0.5]), "declares 2097152 values of float32, got 1"),
+        (declaring((1, 2), int_val=[1, 2]), "declares 2 values of float32, got 0"),
+        (declaring((1, 2), float_val=[1, 2, 3]), "declares 2 values of float32, got 3"),
+        (declaring((-1, 2), float_val=[1, 2]), "got shape"),
+        (declaring((1, 2), tf.uint8, int_val=[1, 300]), "no uint8 has"),
+        (declaring((1, 2), tf.uint8, int_val=[-1, 1]), "no uint8 has"),
+        (declaring((1, 2), tf.string, tensor_content=bytes(16)), "declares 2 values of string, got 0"),
+        (declaring((1, 2), tf.half, half_val=[1, 2]), "declares 2 values of float16, got 0"),
+    ],
+)
+def test_a_tensor_that_does_not_hold_what_it_declares_is_refused(proto, said):
+    with pytest.raises(ValueError, match=said):
+        from_proto(proto, TensorSpec(tf.dtypes.as_dtype(proto.dtype), (None, 2)))
 
 
 def test_pictures_are_read_with_their_names(tmp_path):
@@ -176,6 +269,61 @@ def test_an_array_file_that_declares_more_than_it_holds_is_refused(tmp_path):
     (tmp_path / "bomb.npy").write_bytes(data)
     with pytest.raises(InputError, match=r"bomb\.npy"):
         read_inputs([tmp_path / "bomb.npy"])
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"(1, 1, 8, 8)", b"(1, 1, 8, 8 "),
+        (b"(1, 1, 8, 8)", b"(99999999999999999999, 1, 8, 8)"),
+        (b"(1, 1, 8, 8)", b"(1, 1, 8, '8')"),
+        (b"'shape'", b"b'shap'"),
+        (b"NUMPY", b"NUMPI"),
+    ],
+)
+def test_a_damaged_header_of_an_array_file_is_named(tmp_path, old, new):
+    np.save(tmp_path / "bad.npy", np.zeros((1, 1, 8, 8), np.float32))
+    (tmp_path / "bad.npy").write_bytes((tmp_path / "bad.npy").read_bytes().replace(old, new))
+    with pytest.raises(InputError, match=r"bad\.npy: not an array of numbers"):
+        read_inputs([tmp_path / "bad.npy"])
+
+
+def test_an_archive_in_an_array_file_is_not_opened(tmp_path):
+    with (tmp_path / "many.npy").open("wb") as stream:
+        np.savez(stream, maps=np.zeros((1, 8, 8)))
+    with pytest.raises(InputError, match=r"many\.npy: not an array of numbers"):
+        read_inputs([tmp_path / "many.npy"])
+
+
+def write_pictures(path, files):
+    with h5py.File(path, "w") as file:
+        file["maps"] = np.zeros((len(files), 3, 8, 8), np.uint8)
+        file["snapshot"] = np.zeros(len(files), np.int64)
+        file["subhalo_id"] = np.arange(len(files))[::-1]
+        file.attrs.update(
+            fields=json.dumps(["red", "green", "blue"]),
+            units=json.dumps(["", "", ""]),
+            pixels=8,
+            method="images",
+            weighting="none",
+        )
+    table = {"snapshot": np.zeros(len(files), int), "subhalo_id": np.arange(len(files)), "file": files}
+    pd.DataFrame(table).to_parquet(path.parent / "sample.parquet")
+    return path
+
+
+def test_galaxies_of_an_image_catalogue_are_named_by_their_files(tmp_path):
+    path = write_pictures(tmp_path / "maps-images-000.h5", ["a/m31.png", "m33.png"])
+    assert read_inputs([path]).names == ("m33", "a/m31")
+    write_pictures(path, ["m31.png", "m31.jpg"])
+    assert read_inputs([path]).names == ("m31.jpg", "m31.png")
+    pd.DataFrame({"snapshot": [0], "subhalo_id": [0], "file": ["m31.png"]}).to_parquet(
+        tmp_path / "sample.parquet"
+    )
+    with pytest.raises(InputError, match=r"sample\.parquet: not the catalogue of maps-images-000\.h5"):
+        read_inputs([path])
+    (tmp_path / "sample.parquet").unlink()
+    assert read_inputs([path]).names == ("maps-images-000[0]", "maps-images-000[1]")
 
 
 def test_maps_that_lie_in_another_file_are_refused(tmp_path):

@@ -5,10 +5,12 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from components.errors import InputError
 from components.progress import EventFile, LogLines, Progress
 from pipelines.display import TerminalBars, display, following
 
@@ -53,6 +55,37 @@ def test_a_broken_line_does_not_hide_the_error_after_it(tmp_path):
         events.flush()
         Progress(EventFile(path)).error("the reason")
     assert heard.errors == ["the reason"]
+
+
+def test_a_closed_terminal_does_not_hide_what_the_run_said(tmp_path):
+    class Closed:
+        def emit(self, event):
+            raise BrokenPipeError
+
+    path = tmp_path / "events.jsonl"
+    progress = Progress(EventFile(path))
+    with following(path, Closed()) as heard:
+        progress.done("catalog", Path("/x"))
+        assert heard.wait_for("catalog") == Path("/x")
+        progress.error("the reason")
+    assert heard.errors == ["the reason"]
+
+
+def test_lines_nobody_reads_do_not_end_the_work():
+    class Closed(io.StringIO):
+        def flush(self):
+            raise BrokenPipeError
+
+    Progress(LogLines(Closed())).say("hello")
+
+
+def test_an_end_that_is_never_told_of_is_said_in_one_line(tmp_path):
+    path = tmp_path / "events.jsonl"
+    with (
+        following(path, LogLines(io.StringIO())) as heard,
+        pytest.raises(InputError, match="that catalog ended"),
+    ):
+        heard.wait_for("catalog", timeout_s=0.1)
 
 
 def test_rate_counts_only_what_this_run_did():

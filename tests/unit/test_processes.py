@@ -1,7 +1,9 @@
 """Processes end with their owner; a folder has one owner."""
 
+import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -10,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import LockedError
-from components.processes import lock_owner, locked
+from components.errors import InputError, LockedError
+from components.processes import lock_owner, locked, owner_on_this_machine
+from components.step import LOCK
 
 
 def start(script, **kwargs):
@@ -49,6 +52,36 @@ def test_a_locked_folder_names_its_owner(tmp_path):
     owner.wait()
     with locked(lock, "the folder", wait_s=2.0):
         assert lock_owner(lock)["pid"] == os.getpid()
+
+
+def test_an_owner_is_who_still_holds_the_lock(tmp_path):
+    lock = tmp_path / ".lock"
+    assert owner_on_this_machine(lock) is None
+    lock.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+    assert owner_on_this_machine(lock) is None
+    with locked(lock, "it"):
+        assert owner_on_this_machine(lock) == os.getpid()
+        lock.write_text(json.dumps({"pid": 1, "host": "another.example"}))
+        assert owner_on_this_machine(lock) is None
+
+
+def test_a_step_outlives_the_owner_of_an_earlier_run(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    owner = {"pid": int(ended.stdout), "host": socket.gethostname()}
+    (tmp_path / LOCK).write_text(json.dumps(owner))
+    code = "import sys; from components.step import open_step\n"
+    code += "with open_step('catalog', sys.argv[1], '{}') as step: print(step.name)"
+    step = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
+    assert (step.returncode, step.stdout) == (0, "catalog\n")
+
+
+def test_a_folder_that_can_not_be_written_is_named(tmp_path):
+    (tmp_path / ".lock").mkdir()
+    said = r"the folder: can't write \.lock there: Is a directory"
+    with pytest.raises(InputError, match=said), locked(tmp_path / ".lock", "the folder"):
+        pass
 
 
 @pytest.mark.parametrize("how", ["die_with_parent()", "die_with(os.getppid())"])

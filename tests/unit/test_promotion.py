@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from components.config import DeploymentSettings
-from components.deployment.promotion import Candidate, decide, rmse_dex
+from components.deployment.promotion import Candidate, Rival, decide, rmse_dex
 from components.errors import InputError
 
 
@@ -22,24 +22,24 @@ def candidate(error_dex=0.2, beats=True, not_beaten=(), promotion=4):
 
 
 def test_the_first_model_that_beats_the_baselines_is_the_champion():
-    verdict = decide(candidate(), None, "there is none", DeploymentSettings())
+    verdict = decide(candidate(), None, DeploymentSettings())
     assert verdict.promoted
 
 
 def test_a_model_that_does_not_beat_the_baselines_is_no_champion_even_if_it_is_the_first():
     challenger = candidate(beats=False, not_beaten=("baseline_profiles",))
-    verdict = decide(challenger, None, "there is none", DeploymentSettings())
+    verdict = decide(challenger, None, DeploymentSettings())
     assert not verdict.promoted
     assert "baseline_profiles" in verdict.reason
 
 
 def test_the_baselines_can_be_left_out_of_it():
     settings = DeploymentSettings(require_beats_baselines=False)
-    assert decide(candidate(beats=False), None, "there is none", settings).promoted
+    assert decide(candidate(beats=False), None, settings).promoted
 
 
 def test_a_better_challenger_is_promoted_and_the_reason_has_both_figures():
-    verdict = decide(candidate(0.2), 3, 0.25, DeploymentSettings())
+    verdict = decide(candidate(0.2), Rival(3, 0.25), DeploymentSettings())
     assert verdict.promoted
     assert verdict.figures["challenger_rmse_dex"] == pytest.approx(0.2)
     assert verdict.figures["champion_rmse_dex"] == 0.25
@@ -51,12 +51,12 @@ def test_a_tie_leaves_the_champion():
     challenger = candidate(0.2)
     held_out = challenger.of("promotion")
     own = rmse_dex(held_out["log10_ssfr"], held_out["predicted"])
-    assert not decide(challenger, 3, own, DeploymentSettings()).promoted
+    assert not decide(challenger, Rival(3, own), DeploymentSettings()).promoted
 
 
 @pytest.mark.parametrize(("margin", "promoted"), [(0.04, True), (0.06, False)])
 def test_the_gain_must_exceed_the_margin(margin, promoted):
-    verdict = decide(candidate(0.2), 3, 0.25, DeploymentSettings(margin_dex=margin))
+    verdict = decide(candidate(0.2), Rival(3, 0.25), DeploymentSettings(margin_dex=margin))
     assert verdict.promoted is promoted
 
 
@@ -64,20 +64,42 @@ def test_only_the_promotion_set_counts():
     challenger = candidate(0.2)
     test = challenger.predictions["split"] == "test"
     challenger.predictions.loc[test, "predicted"] = 0.0
-    assert decide(challenger, 3, 0.25, DeploymentSettings()).promoted
+    assert decide(challenger, Rival(3, 0.25), DeploymentSettings()).promoted
 
 
 def test_a_champion_that_can_not_be_asked_stays():
-    verdict = decide(candidate(), 3, "fields: it takes mass", DeploymentSettings())
+    verdict = decide(candidate(), Rival(3, problem="fields: its are mass"), DeploymentSettings())
     assert not verdict.promoted
-    assert "version 3: fields: it takes mass" in verdict.reason
+    assert "version 3: fields: its are mass" in verdict.reason
 
 
 def test_without_promotion_galaxies_the_champion_stays():
-    verdict = decide(candidate(promotion=0), 3, math.nan, DeploymentSettings())
+    verdict = decide(candidate(promotion=0), Rival(3), DeploymentSettings())
     assert not verdict.promoted
     assert "no promotion galaxies" in verdict.reason
     assert verdict.figures["challenger_rmse_dex"] is None
+
+
+@pytest.mark.parametrize("rival", [None, Rival(3, 0.25), Rival(3, problem="damaged", usable=False)])
+def test_a_challenger_that_predicts_no_number_is_never_promoted(rival):
+    challenger = candidate(math.nan)
+    verdict = decide(challenger, rival, DeploymentSettings(require_beats_baselines=False))
+    assert not verdict.promoted
+    assert "not all finite" in verdict.reason
+
+
+def test_without_promotion_galaxies_the_first_model_can_be_the_champion():
+    assert decide(candidate(promotion=0), None, DeploymentSettings()).promoted
+
+
+@pytest.mark.parametrize("promotion", [0, 4])
+def test_a_champion_that_can_not_be_used_is_replaced_by_what_beats_the_baselines(promotion):
+    rival = Rival(3, problem="damaged", usable=False)
+    verdict = decide(candidate(promotion=promotion), rival, DeploymentSettings())
+    assert verdict.promoted
+    assert "version 3, can't be used: damaged" in verdict.reason
+    beaten = candidate(beats=False, not_beaten=("baseline_profiles",), promotion=promotion)
+    assert not decide(beaten, rival, DeploymentSettings()).promoted
 
 
 def test_the_best_case_is_read_from_the_evaluation(tmp_path):

@@ -2,9 +2,11 @@
 
 import json
 import multiprocessing
+import shutil
 
 import pytest
 
+from components.config import DeploymentSettings
 from components.errors import DamagedArtifactError, InputError, LockedError
 from components.serving.repository import ModelFolder, model_names, scratch, verify_version
 from components.storage.artifact import publish
@@ -70,6 +72,29 @@ def test_the_champion_is_never_pruned(tmp_path):
     assert folder.prune(2) == [2, 3]
     assert folder.versions() == [1, 4, 5]
     assert folder.champion().version == 1
+
+
+def test_a_champion_that_is_gone_keeps_its_name(tmp_path):
+    folder = ModelFolder(tmp_path, "ssfr")
+    folder.decide(add(tmp_path), True, {})
+    shutil.rmtree(folder.version_path(1))
+    folder.decide(add(tmp_path), False, {})
+    assert folder.champion().labels == {"stable": 1, "canary": 2}
+    folder.decide(add(tmp_path), True, {})
+    assert folder.champion().labels == {"stable": 3}
+
+
+def test_what_an_earlier_deployment_said_holds_until_the_model_or_a_label_changes(tmp_path):
+    folder = ModelFolder(tmp_path, "ssfr")
+    folder.decide(add(tmp_path, "x"), True, {})
+    told = ("x", 1, "stable", 1)
+    assert folder.says(*told)
+    folder.decide(add(tmp_path, "y"), True, {})
+    assert not folder.says(*told)
+    shutil.rmtree(tmp_path / "ssfr")
+    assert not folder.says(*told)
+    folder.decide(add(tmp_path, "y"), True, {})
+    assert not folder.says(*told)
 
 
 def test_a_promoted_canary_loses_that_label(tmp_path):
@@ -168,7 +193,7 @@ def test_a_model_without_a_manifest_is_not_ours(tmp_path):
         verify_version(tmp_path / "1")
 
 
-@pytest.mark.parametrize("name", ["../ssfr", "a/b", "", ".hidden", "a" * 200])
+@pytest.mark.parametrize("name", ["../ssfr", "a/b", "", ".hidden", "a" * 200, "2024"])
 def test_a_model_name_can_not_climb_out(tmp_path, name):
     with pytest.raises(InputError, match="model name"):
         ModelFolder(tmp_path, name)
@@ -199,10 +224,28 @@ def test_two_deployments_at_once_are_refused(tmp_path):
     other = context.Process(target=_hold, args=(tmp_path, ready, done))
     other.start()
     assert ready.wait(30)
-    with pytest.raises(LockedError, match="another deployment"), scratch(tmp_path):
+    with pytest.raises(LockedError, match="in use by process"), scratch(tmp_path):
         pass
     done.set()
     other.join()
+
+
+def test_a_repository_that_can_not_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"model repository .*file: can't write"), scratch(tmp_path / "file"):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("name", "right"), [("2024", False), ("2024-a", True), ("_a", False), ("a" * 64, False)]
+)
+def test_what_the_deployment_may_be_called(name, right):
+    try:
+        assert DeploymentSettings(name=name).name == name
+    except ValueError:
+        assert not right
+    else:
+        assert right
 
 
 def test_what_a_killed_deployment_left_is_removed_by_the_next(tmp_path):
