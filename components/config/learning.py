@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.config.section import Fraction, Positive, Section
+from components.config.section import Positive, Section
 
 
 class CompactSettings(Section):
@@ -20,7 +20,7 @@ class CompactSettings(Section):
         (16, 32), max_length=4, description="channels of each stage of convolutions; each halves the image"
     )
     dense: int = Field(64, ge=1)
-    dropout: Fraction = Field(0.3, description="of what the convolutions say")
+    dropout: float = Field(0.3, ge=0, lt=1, description="of what the convolutions say")
 
 
 class Vgg16Settings(Section):
@@ -65,6 +65,13 @@ class TrainingSettings(Section):
     augment: bool = Field(
         True, description="flips and quarter turns of face-on maps (compact only; a face-on view has no up)"
     )
+    seeds: int = Field(
+        3, ge=1, description="networks a case, from seed, seed + 1, ...; the first is the one that is served"
+    )
+    milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
+        (),
+        description="epochs after which the first network is kept as well; those after the last are ignored",
+    )
     checkpoint_every: int = Field(5, ge=1, description="epochs")
     deterministic: bool = Field(True, description="same seed, same threads: same result, bit for bit")
     threads: int = Field(2, ge=1)
@@ -96,4 +103,11 @@ class EvaluationSettings(Section):
     )
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = Field(
         0.95, description="of the bootstrap intervals of scores"
+    )
+    export: Literal["none", "thesis"] = Field(
+        "none", description="thesis: also write the thesis' own files, YValues.npy, allsfr.pkl and valid.pkl"
+    )
+    audit_case: str | None = Field(
+        None,
+        description="case that is trained again under random, tree-grouped and halo-grouped splits of equal sizes [12]",
     )

@@ -1,11 +1,20 @@
-"""The model folder: model.json, weights.npz and history.csv; written by training, read by everyone else."""
+"""The model folder of a case; written by training, read by everyone else.
+
+model.json, weights.npz, history.csv    the first seed's network: this is what is deployed
+seeds/SEED/                             the other seeds' networks
+milestones/EPOCH/                       the first seed's network as it was after that epoch (no history)
+audit/random, audit/tree, audit/halo    networks of the leakage audit, where the case has one
+failed.json                             in place of model.json: the training broke down, and why
+
+Each of these is a whole model folder by itself.
+"""
 
 from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -16,14 +25,45 @@ FORMAT = 1
 DESCRIPTION = "model.json"
 WEIGHTS = "weights.npz"
 HISTORY = "history.csv"
+FAILED = "failed.json"
+Kind = Literal["seeds", "milestones", "audit"]
 
 
 def write_model(directory: Path, description: dict[str, Any], weights: Sequence[np.ndarray]) -> None:
     """Write weights and description; model.json comes last, so that it marks a whole folder."""
+    arrays: dict[str, Any] = {f"{i:03d}": array for i, array in enumerate(weights)}
     with atomic_file(directory / WEIGHTS) as part, part.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **{f"{i:03d}": array for i, array in enumerate(weights)})
+        np.savez(stream, **arrays)
     digest = sha256_file(directory / WEIGHTS)
     write_json(directory / DESCRIPTION, {"format": FORMAT, **description, "weights_sha256": digest})
+
+
+def write_failure(directory: Path, case: str, reason: str) -> None:
+    """Say in a model folder that its training broke down."""
+    write_json(directory / FAILED, {"case": case, "reason": reason})
+
+
+def failure(directory: Path) -> str | None:
+    """Return why the training of a model folder broke down; None if it did not."""
+    path = directory / FAILED
+    return str(read_json(path)["reason"]) if path.is_file() else None
+
+
+def is_whole(directory: Path) -> bool:
+    """Whether training has written the whole of a model folder, and its weights are undamaged."""
+    weights = directory / WEIGHTS
+    if not (directory / DESCRIPTION).is_file() or not weights.is_file():
+        return False
+    return bool(read_description(directory)["weights_sha256"] == sha256_file(weights))
+
+
+def members(directory: Path, kind: Kind) -> dict[str, Path]:
+    """Return the other networks of a case: seed, epoch or kind of split -> model folder.
+
+    Those whose training broke down are not among them. Numbers are in their order.
+    """
+    folders = [path.parent for path in (directory / kind).glob(f"*/{DESCRIPTION}")]
+    return {path.name: path for path in sorted(folders, key=lambda path: (len(path.name), path.name))}
 
 
 def read_description(directory: Path) -> dict[str, Any]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,9 +50,56 @@ class Network:
         """Shape of one galaxy's features."""
         return tuple(self.trained.input_shape[1:])
 
-    def __call__(self, images: Any) -> Any:
-        """Return the outputs for (n, P, P, C) images."""
-        return self.trained(self.frozen(images), training=False)
+
+class Pointwise(layers.Conv2D):
+    """A 1x1 convolution as the matrix product that it is, which compiles to faster code."""
+
+    def call(self, inputs: Any) -> Any:
+        """Map (n, y, x, C) to (n, y, x, filters)."""
+        _, height, width, channels = inputs.shape
+        flat = ops.reshape(inputs, (-1, channels))
+        answers = ops.matmul(flat, ops.reshape(self.kernel, (channels, self.filters))) + self.bias
+        return self.activation(ops.reshape(answers, (-1, height, width, self.filters)))
+
+
+class Dropout(layers.Dropout):
+    """Dropout that can be told what to keep: a compiler's own random numbers cost as much as the rest."""
+
+    given: Any = None
+    """(n, units) factors, 0 or 1 / (1 - rate); None: it draws for itself."""
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Drop while training."""
+        if training and self.given is not None:
+            return inputs * self.given
+        return super().call(inputs, training=training)
+
+    def draw(self, generator: np.random.Generator, count: int) -> np.ndarray:
+        """Return factors for a batch of `count`."""
+        kept = generator.random((count, self.units), np.float32) >= self.rate
+        return kept / np.float32(1.0 - self.rate)
+
+    def build(self, input_shape: tuple[Any, ...]) -> None:
+        """Remember how many units there are."""
+        self.units = int(input_shape[-1])
+        super().build(input_shape)
+
+
+def dropouts(network: keras.Model) -> list[Dropout]:
+    """Return the layers that drop, in their order."""
+    return [layer for layer in network.layers if isinstance(layer, Dropout)]
+
+
+@contextmanager
+def given_dropout(network: keras.Model, kept: Sequence[Any]) -> Iterator[None]:
+    """Tell each `Dropout` of the network what to keep, as long as a step is traced."""
+    for layer, factors in zip(dropouts(network), kept, strict=True):
+        layer.given = factors
+    try:
+        yield
+    finally:
+        for layer in dropouts(network):
+            layer.given = None
 
 
 def build_network(
@@ -82,11 +130,9 @@ def build_network(
         The images don't fit the network, or VGG16's weights can't be had.
     """
     pixels, channels, pixel_type = spec.pixels, spec.output_channels, spec.pixel_type
-    outputs = 2 if settings.loss == "gaussian_nll" else 1
     if settings.model == "compact":
-        side = reduced_pixels(pixels, settings.compact.input_pixels)
-        trained = build_compact(side, 2 * channels, settings.compact, outputs)
-        random_weights(trained, seed)
+        trained = build_trained(settings, spec, seed)
+        side = int(trained.input_shape[1])
         return Network(lambda images: _reduce(images, pixels, side, pixel_type), trained, 0, None)
 
     if pixels != VGG16_PIXELS or channels not in (1, 3):
@@ -97,14 +143,30 @@ def build_network(
         )
     backbone = build_backbone(pixels, features)
     origin = load_backbone(backbone, settings.vgg16.weights, seed, expected_md5)
-    head = build_head(settings.vgg16.last_activation)
-    random_weights(head, seed)
     preprocess = settings.vgg16.preprocess_input
 
     def frozen(images: Any) -> Any:
         return backbone(backbone_input(images, pixel_type, preprocess), training=False)
 
-    return Network(frozen, head, backbone.count_params(), origin)
+    return Network(frozen, build_trained(settings, spec, seed), backbone.count_params(), origin)
+
+
+def build_trained(settings: TrainingSettings, spec: ImageSpec, seed: int) -> keras.Model:
+    """Build the part of a network that is trained, freshly initialised from `seed`.
+
+    Raises
+    ------
+    InputError
+        The compact network does not fit the images.
+    """
+    if settings.model == "vgg16":
+        trained = build_head(settings.vgg16.last_activation, seed=seed)
+    else:
+        side = reduced_pixels(spec.pixels, settings.compact.input_pixels)
+        outputs = 2 if settings.loss == "gaussian_nll" else 1
+        trained = build_compact(side, 2 * spec.output_channels, settings.compact, outputs, seed)
+    random_weights(trained, seed)
+    return trained
 
 
 def build_backbone(pixels: int = VGG16_PIXELS, dtype: str = "float32") -> keras.Model:
@@ -128,17 +190,18 @@ def build_backbone(pixels: int = VGG16_PIXELS, dtype: str = "float32") -> keras.
     return backbone
 
 
-def build_head(last_activation: str = "linear", side: int = VGG16_PIXELS // 32) -> keras.Model:
+def build_head(last_activation: str = "linear", side: int = VGG16_PIXELS // 32, seed: int = 0) -> keras.Model:
     """Build the thesis' head: (n, side, side, 512) features -> (n, 1); 309,186 parameters for side 8.
 
-    Conv 1x1 (1, ReLU), Flatten, Dense 64, 128, 256, 512, 256 (ReLU), Dropout 0.2, Dense 1 [14].
+    Conv 1x1 (1, ReLU), Flatten, Dense 64, 128, 256, 512, 256 (ReLU), Dropout 0.2, Dense 1 [14]. `seed` is
+    that of the dropout.
     """
     inputs = keras.Input((side, side, 512))
-    x = layers.Conv2D(1, 1, activation="relu")(inputs)
+    x = Pointwise(1, 1, activation="relu")(inputs)
     x = layers.Flatten()(x)
     for width in (64, 128, 256, 512, 256):
         x = layers.Dense(width, activation="relu")(x)
-    x = layers.Dropout(0.2, seed=0)(x)
+    x = Dropout(0.2, seed=seed)(x)
     head = keras.Model(inputs, layers.Dense(1, activation=last_activation)(x), name="head")
     if side == VGG16_PIXELS // 32 and head.count_params() != HEAD_PARAMETERS:
         raise AssertionError(f"the head has {head.count_params()} parameters, not {HEAD_PARAMETERS}")
@@ -165,13 +228,9 @@ def wake_head(head: keras.Model, features: Any) -> None:
         head.layers[1].set_weights([-kernel, bias])
 
 
-def fold_unit(head: keras.Model, unit: float) -> None:
-    """Make a head that was trained on features in units of `unit` answer the same for raw features."""
-    kernel, bias = head.layers[1].get_weights()
-    head.layers[1].set_weights([kernel / unit, bias])
-
-
-def build_compact(pixels: int, channels: int, settings: CompactSettings, outputs: int) -> keras.Model:
+def build_compact(
+    pixels: int, channels: int, settings: CompactSettings, outputs: int, seed: int = 0
+) -> keras.Model:
     """Build the small network: (n, pixels, pixels, channels) -> (n, outputs).
 
     A galaxy's SFR is a sum over its gas of a steep local function, and the label its logarithm. So a
@@ -179,18 +238,28 @@ def build_compact(pixels: int, channels: int, settings: CompactSettings, outputs
     log-mean-exp; convolutions on coarser and coarser images add structure, and are dropped out as a
     whole block of sums, since with a few hundred galaxies they are what overfits. There is no
     normalisation by statistics of the batch (noisy) or of the image (it would remove how much gas there
-    is).
+    is). `seed` is that of the dropout.
+
+    Raises
+    ------
+    InputError
+        The image is too small to be halved by every stage.
     """
+    if pixels < 2 ** len(settings.widths):
+        raise InputError(
+            f"training.compact.widths: {len(settings.widths)} stages halve the image as often, and one of"
+            f" {pixels} pixels is too small for that; give fewer, or larger images"
+        )
     inputs = x = keras.Input((pixels, pixels, channels))
     for width in settings.local_widths:
-        x = layers.Conv2D(width, 1, activation="relu")(x)
+        x = Pointwise(width, 1, activation="relu")(x)
     local, structure = _sums(x), []
     for width in settings.widths:
         x = layers.AveragePooling2D(2)(x)
         x = layers.Conv2D(width, 3, padding="same", activation="relu")(x)
         structure += _sums(x)
     if structure:
-        local.append(layers.Dropout(settings.dropout, seed=0)(layers.Concatenate()(structure)))
+        local.append(Dropout(settings.dropout, seed=seed)(layers.Concatenate()(structure)))
     y = layers.Dense(settings.dense, activation="relu")(layers.Concatenate()(local))
     return keras.Model(inputs, layers.Dense(outputs)(y), name="compact")
 

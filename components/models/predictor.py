@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -18,11 +18,14 @@ from components.errors import InputError
 from components.imagesets.spec import ImageSpec
 from components.imagesets.transform import images, images_from_pictures
 from components.models.folder import DESCRIPTION, read_description, read_weights
-from components.models.networks import Network, build_network, mean_and_log_variance
+from components.models.networks import Network, build_network, build_trained, mean_and_log_variance
 from components.models.weights import VGG16_MD5
 
 Outputs = dict[str, Any]
 """log10_ssfr, lower, upper [dex of 1/yr] and ssfr [1/yr], each (n,) float32 tensors."""
+
+
+_NAMES = ("log10_ssfr", "lower", "upper")
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class Prediction:
     upper: np.ndarray
 
 
-def traced(graph: Callable[[Any], Outputs]) -> Callable[[Any], Outputs]:
+def traced(graph: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return `graph` run as the SavedModel runs it, so that both round alike.
 
     One call at a time, TensorFlow rounds otherwise: a pixel of an 8-bit image can then fall on the other
@@ -75,7 +78,7 @@ class Predictor:
     interval: dict[str, Any]
 
     @classmethod
-    def load(cls, directory: Path, expected_md5: str = VGG16_MD5) -> Self:
+    def load(cls, directory: Path, expected_md5: str = VGG16_MD5, beside: Self | None = None) -> Self:
         """Read a model folder.
 
         Parameters
@@ -84,11 +87,14 @@ class Predictor:
             Written by training.
         expected_md5
             Of VGG16's weights file, where the model needs it.
+        beside
+            Another network of the same case: its frozen part is used, not built again.
 
         Raises
         ------
         InputError
-            Not a model folder, a damaged one, or VGG16's weights are not those it was trained with.
+            Not a model folder, a damaged one, VGG16's weights are not those it was trained with, or not of
+            the same case as `beside`.
         """
         description = read_description(directory)
         try:
@@ -100,8 +106,16 @@ class Predictor:
             raise InputError(
                 f"{directory / DESCRIPTION}: {key}: {problem['msg'].lower()}; train it again"
             ) from None
-        network = build_network(settings, spec, description["seed"], expected_md5=expected_md5)
-        if network.backbone != description["backbone"]:
+        backbone = description["backbone"]
+        if beside is None:
+            # A random backbone is that of the run's first seed, for every network of the case.
+            seed = (backbone or {}).get("seed", description["seed"])
+            network = build_network(settings, spec, seed, expected_md5=expected_md5)
+        elif beside.spec == spec:
+            network = replace(beside.network, trained=build_trained(settings, spec, description["seed"]))
+        else:
+            raise InputError(f"{directory / DESCRIPTION}: spec: not that of the network it is used beside")
+        if network.backbone != backbone:
             raise InputError(
                 f"{directory / DESCRIPTION}: trained with other weights of VGG16 than those at"
                 f" '{settings.vgg16.weights}'; put the right file there or train it again"
@@ -158,21 +172,31 @@ class Predictor:
         if inputs.shape[1:] != shape:
             expected = ", ".join(str(length) for length in ("n", *shape))
             raise InputError(f"model of case '{self.spec.case}': expected ({expected}), found {inputs.shape}")
-        names = ("log10_ssfr", "lower", "upper")
-        result = {name: np.empty(len(inputs), np.float32) for name in names}
+        result = {name: np.empty(len(inputs), np.float32) for name in _NAMES}
         for start in range(0, len(inputs), batch):
             part = slice(start, start + batch)
             outputs = graph(ops.convert_to_tensor(inputs[part]))
-            for name in names:
+            for name in _NAMES:
                 result[name][part] = ops.convert_to_numpy(outputs[name])
         return Prediction(**result)
 
     def _outputs(self, network_input: Any) -> Outputs:
-        # TensorFlow's fused convolutions fail on an empty batch, so the network always sees one row.
+        features, count = self.features(network_input)
+        return self.answers(features, count)
+
+    def features(self, network_input: Any) -> tuple[Any, Any]:
+        """Return what the trained part sees of images, at least one row, and how many rows are asked for.
+
+        TensorFlow's fused convolutions fail on an empty batch, so the network always sees one row.
+        """
         count = ops.shape(network_input)[0]
         blank = ops.zeros((1, *network_input.shape[1:]), dtype=network_input.dtype)
         rows = ops.concatenate([network_input, blank])[: ops.maximum(count, 1)]
-        outputs = self.network(rows)[:count]
+        return self.network.frozen(rows), count
+
+    def answers(self, features: Any, count: Any) -> Outputs:
+        """Return the answers for the first `count` rows of features."""
+        outputs = self.network.trained(features, training=False)[:count]
         value = self.offset + self.scale * outputs[:, 0]
         if self.interval["kind"] == "scaled_sigma":
             _, log_variance = mean_and_log_variance(outputs)
@@ -181,3 +205,44 @@ class Predictor:
         else:
             lower, upper = value + self.interval["lower"], value + self.interval["upper"]
         return {"log10_ssfr": value, "ssfr": ops.power(10.0, value), "lower": lower, "upper": upper}
+
+
+def predict_all(
+    folders: Sequence[Path], batches: Iterator[np.ndarray], expected_md5: str = VGG16_MD5
+) -> list[Prediction]:
+    """Predict with several networks of one case, computing images and the frozen part once a batch.
+
+    Parameters
+    ----------
+    folders
+        Model folders of one case: seeds, milestones, audit. At least one.
+    batches
+        Of (n, F, P, P) raw maps, in the order in which predictions are wanted.
+    expected_md5
+        Of VGG16's weights file, where the model needs it.
+
+    Returns
+    -------
+    list of Prediction
+        One a folder, each of all galaxies.
+
+    Raises
+    ------
+    InputError
+        As `Predictor.load`; or the folders are not of one case.
+    """
+    first = Predictor.load(folders[0], expected_md5)
+    predictors = [first, *(Predictor.load(folder, expected_md5, beside=first) for folder in folders[1:])]
+
+    def graph(maps: Any) -> list[Outputs]:
+        features, count = first.features(images(ops, maps, first.spec))
+        return [predictor.answers(features, count) for predictor in predictors]
+
+    answer = traced(graph)
+    found: list[dict[str, list[np.ndarray]]] = [{name: [] for name in _NAMES} for _ in predictors]
+    for maps in batches:
+        for of_one, outputs in zip(found, answer(ops.convert_to_tensor(maps)), strict=True):
+            for name in _NAMES:
+                of_one[name].append(ops.convert_to_numpy(outputs[name]))
+    empty = [np.empty(0, np.float32)]
+    return [Prediction(**{name: np.concatenate(empty + parts[name]) for name in _NAMES}) for parts in found]

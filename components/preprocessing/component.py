@@ -55,4 +55,5 @@ def preprocessing(
             lambda output: run(output, sample_dir, maps_dir, step.settings, step.progress),
             inputs={"sample": sample_dir, "maps": maps_dir},
             sections=("seed", "preprocessing", "cases"),
+            extra={"audit": step.settings.evaluation.audit_case is not None},
         )

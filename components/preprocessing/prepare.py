@@ -16,7 +16,7 @@ from components.imagesets.spec import SCALING, ImageSpec, MapAttributes
 from components.imagesets.transform import composite, eight_bits
 from components.preprocessing.labels import labels
 from components.preprocessing.scaling import fit_maxima, fit_scales, fixed_maxima
-from components.preprocessing.split import SPLITS, split, stable_id, twins_apart
+from components.preprocessing.split import SPLITS, audit_splits, split, stable_id, twins_apart
 from components.progress import Progress
 from components.storage.artifact import atomic_file, write_json
 
@@ -36,7 +36,8 @@ def run(
         Of ``sample.parquet``, and of ``maps-*.h5`` with ``projection.csv`` (the same folder for an
         image catalogue).
     settings
-        Its `preprocessing`, `cases` and `seed` are used.
+        Its `preprocessing`, `cases` and `seed` are used; with `evaluation.audit_case` there are columns
+        for the leakage audit too.
     progress
         Told how far this is.
 
@@ -68,6 +69,8 @@ def run(
             "will be too good"
         )
     galaxies = galaxies.join(split(galaxies, chosen.split, settings.seed))
+    if settings.evaluation.audit_case is not None:
+        galaxies = galaxies.join(audit_splits(galaxies, chosen.split, settings.seed))
     with MapReader(maps_dir, galaxies) as reader:
         scaling = fit(reader, galaxies, settings, progress)
         write_json(output / SCALING, scaling)

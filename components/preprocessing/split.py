@@ -15,6 +15,8 @@ from components.config import SplitSettings
 from components.errors import InputError, nearest
 
 SPLITS = ("train", "validation", "test", "promotion")
+AUDITS = ("random", "tree", "halo")
+"""Ways of splitting that the leakage audit compares."""
 
 
 def split(sample: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.DataFrame:
@@ -48,8 +50,36 @@ def split(sample: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.DataFr
         names = np.where(sides == "test", "test", _named(place, settings, test=0.0))
     else:
         names = _named(place, settings, test=settings.test)
-    _refuse_empty(names, settings)
+    _refuse_empty(names, settings, "preprocessing.split")
     return pd.DataFrame({"split": names.astype(object), "group": group}, index=sample.index)
+
+
+def audit_splits(sample: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.DataFrame:
+    """Split once more in each of the ways that the leakage audit compares.
+
+    The sets are of equal size in all of them, to one group, so that a score differs by who is in the
+    training set alone: groups fill the test set in the order of their hash, then the validation set.
+    Galaxies of the promotion set train here.
+
+    Returns
+    -------
+    DataFrame
+        With the sample's index: `audit_random`, `audit_tree`, `audit_halo`, each train, validation or
+        test. In an image catalogue tree and halo are both its `group_column`.
+
+    Raises
+    ------
+    InputError
+        There are too few groups for a set.
+    """
+    shares = settings.model_copy(update={"promotion": 0.0})
+    splits = {}
+    for method in AUDITS:
+        keys = _galaxy_keys(sample) if method == "random" else group_keys(sample, method)
+        names = _named(_places_in_order(keys, seed), shares, test=shares.test)
+        _refuse_empty(names, shares, f"evaluation.audit_case: split by {method}")
+        splits[f"audit_{method}"] = names.astype(object)
+    return pd.DataFrame(splits, index=sample.index)
 
 
 def group_keys(sample: pd.DataFrame, method: str) -> list[str]:
@@ -60,10 +90,7 @@ def group_keys(sample: pd.DataFrame, method: str) -> list[str]:
     stands for the tree, and the file for the halo, whatever the method is.
     """
     if method == "random" and "file" not in sample:
-        return [
-            f"galaxy:{snapshot}:{subhalo}"
-            for snapshot, subhalo in zip(sample["snapshot"], sample["subhalo_id"], strict=True)
-        ]
+        return _galaxy_keys(sample)
     return [
         f"tree:{tree}" if use_tree else f"halo:{snapshot}:{halo}"
         for use_tree, tree, snapshot, halo in zip(
@@ -82,6 +109,22 @@ def twins_apart(sample: pd.DataFrame, method: str) -> int:
 def stable_id(key: str) -> int:
     """Return a non-negative 63-bit number that depends on `key` alone."""
     return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
+
+
+def _galaxy_keys(sample: pd.DataFrame) -> list[str]:
+    return [
+        f"galaxy:{snapshot}:{subhalo}"
+        for snapshot, subhalo in zip(sample["snapshot"], sample["subhalo_id"], strict=True)
+    ]
+
+
+def _places_in_order(keys: list[str], seed: int) -> np.ndarray:
+    """Return where each galaxy's group is, when groups lie end to end from 0 to 1, in the order of hashes."""
+    names, group, sizes = np.unique(keys, return_inverse=True, return_counts=True)
+    order = np.argsort([_uniform(f"{seed}:{name}") for name in names], kind="stable")
+    middle = np.empty(len(names))
+    middle[order] = np.cumsum(sizes[order]) - sizes[order] / 2.0
+    return middle[group] / len(keys)
 
 
 def _by_tree(sample: pd.DataFrame, method: str) -> np.ndarray:
@@ -130,7 +173,7 @@ def _refuse_straddling(group: np.ndarray, sides: np.ndarray, settings: SplitSett
         )
 
 
-def _refuse_empty(names: np.ndarray, settings: SplitSettings) -> None:
+def _refuse_empty(names: np.ndarray, settings: SplitSettings, where: str) -> None:
     counts = {name: int(np.sum(names == name)) for name in SPLITS}
     wanted = {
         "train": 1.0,
@@ -142,6 +185,6 @@ def _refuse_empty(names: np.ndarray, settings: SplitSettings) -> None:
     if empty:
         shown = ", ".join(f"{name} {count}" for name, count in counts.items())
         raise InputError(
-            f"preprocessing.split: the {empty[0]} set is empty ({shown}, of {len(names)} galaxies); take "
+            f"{where}: the {empty[0]} set is empty ({shown}, of {len(names)} galaxies); take "
             f"more galaxies, a larger share than {wanted[empty[0]]:g}, or another seed"
         )

@@ -1,4 +1,4 @@
-"""Step 4 as the pipeline sees it: train the network of one case."""
+"""Step 4 as the pipeline sees it: train the networks of one case."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model, Output
@@ -15,7 +15,7 @@ def training(
     prepared: Input[Dataset],
     model: Output[Model],
 ) -> None:
-    """Train the network of one case.
+    """Train the networks of one case.
 
     Args:
         workdir: folder of the run.
@@ -23,7 +23,7 @@ def training(
         case: name of the image set.
         maps: of step 2.
         prepared: of step 3.
-        model: weights, their description and the training history.
+        model: the networks' weights, their descriptions and training histories.
     """
     from pathlib import Path
     from typing import Any
@@ -32,13 +32,14 @@ def training(
     from components.imagesets.spec import load_spec
     from components.step import open_step
     from components.storage.artifact import verify
+    from components.training.plan import engine, find_case
 
     with open_step("training", workdir, settings) as step:
         maps_dir, prepared_dir = Path(maps.path), Path(prepared.path)
         # Of what was prepared, a case depends on the galaxies and on its own scaling alone: another
         # case beside it must not train it again.
         galaxies = verify(prepared_dir)["files"]["galaxies.parquet"]["sha256"]
-        chosen = next(one for one in step.settings.cases if one.name == case)
+        chosen = find_case(step.settings, case)
         attributes = read_attributes(first_file(maps_dir))
         spec = load_spec(chosen, step.settings.preprocessing, attributes, prepared_dir)
 
@@ -51,7 +52,11 @@ def training(
             work,
             inputs={"maps": maps_dir, "galaxies": galaxies},
             sections=("seed", "training", "evaluation.interval"),
-            extra={"spec": spec.model_dump(mode="json")},
+            extra={
+                "spec": spec.model_dump(mode="json"),
+                "audit": step.settings.evaluation.audit_case == case,
+                "engine": engine(),
+            },
             label=f"training/{case}",
         )
         model.metadata["case"] = case

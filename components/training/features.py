@@ -51,7 +51,8 @@ class FeatureFile:
 
     def rows_done(self) -> int:
         """Return how many rows are on the disk for good."""
-        return int(read_json(self._journal)["rows"]) if self._journal.is_file() else 0
+        whole = self.path.is_file() and self._journal.is_file()
+        return int(read_json(self._journal)["rows"]) if whole else 0
 
     def fill(self, count: int, batch: int, compute: Callable[[slice], np.ndarray]) -> None:
         """Compute and append the rows that are missing.
@@ -83,14 +84,10 @@ class FeatureFile:
         stored = np.load(self.path, mmap_mode="r", allow_pickle=False)
         return stored.view(ml_dtypes.bfloat16) if self.dtype == "bfloat16" else stored
 
-    def remove(self) -> None:
-        """Delete the array and its journal."""
-        self.path.unlink(missing_ok=True)
-        self._journal.unlink(missing_ok=True)
-
     def _start(self, count: int) -> int:
         """Write the header if there is none, and return its length [bytes]."""
-        if not self._journal.is_file():
+        if not (self.path.is_file() and self._journal.is_file()):
+            self._journal.unlink(missing_ok=True)
             with self.path.open("wb") as stream:
                 description = {
                     "descr": np.lib.format.dtype_to_descr(self._stored),

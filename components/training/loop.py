@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,23 @@ import numpy as np
 
 from components.config import TrainingSettings
 from components.errors import InputError
-from components.models.networks import LOSSES
+from components.models.networks import LOSSES, dropouts
 from components.progress import Progress
 from components.storage.artifact import atomic_file
+from components.training.compiled import Step
 
-CHECKPOINT = "checkpoint.npz"
 _WARMUP = 0.05
 """Share of a cosine schedule in which the rate rises from zero."""
 _CLIP_NORM = 1.0
 _PREDICT_BATCH = 128
-_LOOK = 256
-"""Training galaxies looked at when the validation set says that the network is dead."""
+_LOOK = 64
+"""Training galaxies looked at when the validation set says that the network is dead, or there is none."""
+_Batch = tuple[Any, Any, list[Any]]
+"""Features, (n, 1) labels, and what each dropout keeps, as tensors."""
+
+
+class BrokenTrainingError(InputError):
+    """The loss is not finite, or the network answers the same for every galaxy (dead ReLUs)."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Dataset:
     train, validation
         Rows of each set.
     unit
-        The network is trained on features in this unit.
+        The network is trained on features in this unit, and answers for features as they are.
     """
 
     features: np.ndarray
@@ -50,14 +58,10 @@ class Dataset:
     validation: np.ndarray
     unit: float = 1.0
 
-    def read(self, rows: np.ndarray) -> np.ndarray:
-        """Return (len(rows), ...) float32 features."""
-        return np.asarray(self.features[rows], dtype=np.float32) / np.float32(self.unit)
-
 
 @dataclass
 class State:
-    """Where a training stands after `epoch` epochs, besides the network's and the optimizer's variables."""
+    """Where a training stands after `epoch` epochs, besides the variables of its `Step`."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -71,15 +75,15 @@ def fit(
     data: Dataset,
     settings: TrainingSettings,
     seed: int,
-    case: str,
+    name: str,
     checkpoint: Path,
     progress: Progress,
+    after_epoch: Callable[[int], None] = lambda epoch: None,
 ) -> State:
     """Train, and leave the weights that `settings.keep` names in `network`.
 
-    Everything random in an epoch is drawn from (seed, epoch) or is a variable of the network, and both
-    are in the checkpoint: a run killed anywhere and started again ends with the weights of one that was
-    not.
+    Everything random in an epoch (the order of galaxies, their turns, dropout) is drawn from (seed, epoch):
+    a run killed anywhere and started again ends with the weights of one that was not.
 
     Parameters
     ----------
@@ -90,41 +94,43 @@ def fit(
     settings
         Of training.
     seed
-        Of the order of galaxies and of the augmentation.
-    case
-        For progress and errors.
+        Of the order of galaxies, of the augmentation and of dropout.
+    name
+        Of the network, for progress and errors.
     checkpoint
         File that is written every `settings.checkpoint_every` epochs, and read if it is there.
     progress
         Gets an epoch at a time: training loss, validation loss (mean per galaxy), seconds left.
+    after_epoch
+        Called with the number of epochs done, before that is in a checkpoint: what it leaves on disk is
+        there whenever training goes on after it.
 
     Raises
     ------
-    InputError
-        The loss is not finite, or the network answers the same for every galaxy (dead ReLUs).
+    BrokenTrainingError
+        It cannot go on.
     """
     steps = math.ceil(len(data.train) / settings.batch)
     optimizer = build_optimizer(settings, steps)
-    # JAX has no graph but a compiled one; TensorFlow's own graph starts sooner and is as fast here.
-    compiled = keras.backend.backend() == "jax"
-    network.compile(optimizer=optimizer, loss=LOSSES[settings.loss], jit_compile=compiled)
-    optimizer.build(network.trainable_variables)
-    state = _restore(checkpoint, network, optimizer)
-    with progress.task(f"training {case}", settings.epochs, "epochs", state.epoch) as task:
+    step = Step(network, optimizer, LOSSES[settings.loss], data.unit, fused=settings.model == "vgg16")
+    state = _restore(checkpoint, step)
+    with progress.task(f"training {name}", settings.epochs, "epochs", state.epoch) as task:
         while state.epoch < settings.epochs and not _has_stalled(state, settings):
             started = time.monotonic()
             rate = float(keras.ops.convert_to_numpy(optimizer.learning_rate))
-            loss = _train_epoch(network, data, settings, seed, state.epoch)
+            loss = train_epoch(step, data, settings, seed, state.epoch)
+            step.publish()
             state.epoch += 1
-            validation = _validate(network, data, settings, case, state.epoch, loss)
+            validation = _validate(network, data, settings, name, state.epoch, loss)
             figures = {"loss": loss, "validation_loss": validation, "learning_rate": rate}
             state.history.append({"epoch": state.epoch, **figures, "seconds": time.monotonic() - started})
             watched = loss if settings.keep == "best_training" else validation
             if settings.keep == "last" or watched < state.best_loss:
                 state.best_epoch, state.best_loss = state.epoch, watched
                 state.best = network.get_weights()
+            after_epoch(state.epoch)
             if state.epoch % settings.checkpoint_every == 0:
-                _save(checkpoint, network, optimizer, state)
+                _save(checkpoint, step, state)
             task.advance(
                 1, **{"loss": loss, "validation": validation} if len(data.validation) else {"loss": loss}
             )
@@ -132,15 +138,23 @@ def fit(
     return state
 
 
+class _Cosine(keras.optimizers.schedules.CosineDecay):
+    """Keras counts steps from 0, where the rate of a warm-up is 0 and nothing would be learned."""
+
+    def __call__(self, step: Any) -> Any:
+        return super().__call__(step + 1)
+
+
 def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.Optimizer:
-    """Build the optimizer for `steps` batches an epoch; a cosine schedule ends at 0 in the last batch."""
+    """Build the optimizer for `steps` batches an epoch.
+
+    A cosine schedule rises to the full rate, and would fall to 0 in the batch after the last.
+    """
     rate: Any = settings.rate
     if settings.schedule == "cosine":
         total = steps * settings.epochs
         warmup = max(1, round(_WARMUP * total))
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, total - warmup), warmup_target=settings.rate, warmup_steps=warmup
-        )
+        rate = _Cosine(0.0, total + 1 - warmup, warmup_target=settings.rate, warmup_steps=warmup)
     if settings.optimizer == "adadelta":
         return keras.optimizers.Adadelta(rate, weight_decay=settings.weight_decay or None)
     return keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, global_clipnorm=_CLIP_NORM)
@@ -148,37 +162,52 @@ def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.
 
 def predict(network: keras.Model, data: Dataset, rows: np.ndarray) -> np.ndarray:
     """Return the (len(rows), outputs) outputs, read and computed by batch."""
-    parts = [
-        network.predict_on_batch(data.read(part))
-        for part in np.split(rows, range(_PREDICT_BATCH, len(rows), _PREDICT_BATCH))
+    outputs = [
+        keras.ops.convert_to_numpy(network(np.asarray(data.features[part]), training=False))
+        for part in _batches(rows, _PREDICT_BATCH)
     ]
-    return np.concatenate(parts)
+    return np.concatenate(outputs)
 
 
 def turned(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    """Turn each of (n, P, P, C) images by a random multiple of 90 degrees, and mirror a random half."""
+    """Turn each (y, x, C) image by a random number of quarters and mirror half of them."""
     result = np.empty_like(images)
     quarters = generator.integers(4, size=len(images))
     mirrored = generator.integers(2, size=len(images))
-    for i, image in enumerate(images):
-        result[i] = np.rot90(image[:, ::-1] if mirrored[i] else image, quarters[i])
+    for quarter, mirror in itertools.product(range(4), range(2)):
+        chosen = (quarters == quarter) & (mirrored == mirror)
+        some = images[chosen]
+        result[chosen] = np.rot90(some[:, :, ::-1] if mirror else some, quarter, axes=(1, 2))
     return result
 
 
-def _train_epoch(
-    network: keras.Model, data: Dataset, settings: TrainingSettings, seed: int, epoch: int
-) -> float:
+def train_epoch(step: Step, data: Dataset, settings: TrainingSettings, seed: int, epoch: int) -> float:
+    """Do the steps of an epoch, and return the mean loss of its galaxies."""
     generator = np.random.default_rng([seed, epoch])
     augment = settings.augment and settings.model == "compact"
-    network.reset_metrics()
-    loss = math.nan
-    for rows in _batches(generator.permutation(data.train), settings.batch):
-        features = data.read(rows)
+    dropping, tensor = dropouts(step.network), keras.ops.convert_to_tensor
+
+    def read(rows: np.ndarray) -> _Batch:
+        features = np.asarray(data.features[rows])
         if augment:
             features = turned(features, generator)
-        # Keras returns the mean over the epoch so far.
-        loss = float(network.train_on_batch(features, data.labels[rows, None]))
-    return loss
+        kept = [tensor(layer.draw(generator, len(rows))) for layer in dropping]
+        return tensor(features), tensor(data.labels[rows, None]), kept
+
+    batches = list(_batches(generator.permutation(data.train), settings.batch))
+    losses = [step(*batch) for batch in _read_ahead(read, batches)]
+    sizes = [len(rows) for rows in batches]
+    return float(np.average([float(keras.ops.convert_to_numpy(loss)) for loss in losses], weights=sizes))
+
+
+def _read_ahead(read: Callable[[np.ndarray], _Batch], batches: Sequence[np.ndarray]) -> Iterator[_Batch]:
+    """Yield what `read` returns for each batch, in their order, the next one read while one is used."""
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        following = reader.submit(read, batches[0])
+        for rows in batches[1:]:
+            current, following = following.result(), reader.submit(read, rows)
+            yield current
+        yield following.result()
 
 
 def _batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
@@ -187,7 +216,7 @@ def _batches(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
 
 
 def _validate(
-    network: keras.Model, data: Dataset, settings: TrainingSettings, case: str, epoch: int, loss: float
+    network: keras.Model, data: Dataset, settings: TrainingSettings, name: str, epoch: int, loss: float
 ) -> float:
     """Return the mean loss over the validation set (NaN where there is none); refuse a broken network."""
     validation, suspicious = math.nan, True
@@ -197,17 +226,17 @@ def _validate(
         validation = float(np.mean(keras.ops.convert_to_numpy(losses)))
         suspicious = np.ptp(outputs[:, 0]) == 0
     if not math.isfinite(loss) or (len(data.validation) and not math.isfinite(validation)):
-        raise InputError(
-            f"case '{case}': the loss is {loss} (validation {validation}) after epoch {epoch}; lower"
+        raise BrokenTrainingError(
+            f"case '{name}': the loss is {loss} (validation {validation}) after epoch {epoch}; lower"
             f" training.learning_rate (now {settings.rate:g})"
         )
     if suspicious:
-        _check_alive(network, data, settings, case, epoch)
+        _check_alive(network, data, settings, name, epoch)
     return validation
 
 
 def _check_alive(
-    network: keras.Model, data: Dataset, settings: TrainingSettings, case: str, epoch: int
+    network: keras.Model, data: Dataset, settings: TrainingSettings, name: str, epoch: int
 ) -> None:
     some = data.train[:_LOOK]
     outputs = predict(network, data, some)[:, 0]
@@ -216,8 +245,8 @@ def _check_alive(
     way_out = f"change seed or lower training.learning_rate (now {settings.rate:g})"
     if settings.model == "vgg16" and settings.vgg16.last_activation == "relu":
         way_out = "set training.vgg16.last_activation: linear, or " + way_out
-    raise InputError(
-        f"case '{case}': after epoch {epoch} the network answers {outputs[0]:g} for every galaxy: its ReLUs"
+    raise BrokenTrainingError(
+        f"case '{name}': after epoch {epoch} the network answers {outputs[0]:g} for every galaxy: its ReLUs"
         f" are dead and no longer learn; {way_out}"
     )
 
@@ -229,31 +258,25 @@ def _has_stalled(state: State, settings: TrainingSettings) -> bool:
     return len(state.history) - 1 - best >= settings.patience
 
 
-def _save(path: Path, network: keras.Model, optimizer: keras.optimizers.Optimizer, state: State) -> None:
-    """Write variables (weights, dropout's random state, moments), the best weights and the history."""
+def _save(path: Path, step: Step, state: State) -> None:
+    """Write the variables (weights, moments, steps done), the best weights and the history."""
     numbers = {"epoch": state.epoch, "best_epoch": state.best_epoch, "history": state.history}
     arrays: dict[str, Any] = {
-        **{f"network/{i:04d}": _numpy(v) for i, v in enumerate(network.variables)},
-        **{f"optimizer/{i:04d}": _numpy(v) for i, v in enumerate(optimizer.variables)},
+        **{f"step/{i:04d}": keras.ops.convert_to_numpy(v) for i, v in enumerate(step.variables)},
         **{f"best/{i:04d}": array for i, array in enumerate(state.best)},
         "best_loss": np.float64(state.best_loss),
         "numbers": np.frombuffer(json.dumps(numbers).encode(), np.uint8),
     }
     with atomic_file(path) as part, part.open("wb") as stream:
-        np.savez(stream, allow_pickle=False, **arrays)
+        np.savez(stream, **arrays)
 
 
-def _restore(path: Path, network: keras.Model, optimizer: keras.optimizers.Optimizer) -> State:
+def _restore(path: Path, step: Step) -> State:
     if not path.is_file():
         return State()
     with np.load(path, allow_pickle=False) as arrays:
-        for kind, variables in (("network", network.variables), ("optimizer", optimizer.variables)):
-            for i, variable in enumerate(variables):
-                variable.assign(arrays[f"{kind}/{i:04d}"])
+        for i, variable in enumerate(step.variables):
+            variable.assign(arrays[f"step/{i:04d}"])
         best = [arrays[name] for name in sorted(arrays.files) if name.startswith("best/")]
         numbers = json.loads(arrays["numbers"].tobytes())
         return State(best_loss=float(arrays["best_loss"]), best=best, **numbers)
-
-
-def _numpy(variable: keras.Variable) -> np.ndarray:
-    return np.asarray(keras.ops.convert_to_numpy(variable))

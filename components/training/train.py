@@ -1,10 +1,11 @@
-"""Train the network of one case: from maps and a split to a model folder."""
+"""Train the networks of one case: from maps and a split to a model folder."""
 
 from __future__ import annotations
 
 import shutil
 import time
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +13,41 @@ import keras
 import numpy as np
 import pandas as pd
 
-from components.config import Case, Settings, TrainingSettings
-from components.errors import InputError, nearest
+from components.config import Settings, TrainingSettings
 from components.imagesets.reader import ImageSet, MapReader
-from components.imagesets.spec import load_spec
-from components.models.folder import HISTORY, write_model
-from components.models.networks import build_network, fold_unit, mean_and_log_variance, wake_head
+from components.imagesets.spec import ImageSpec, load_spec
+from components.models.folder import (
+    HISTORY,
+    failure,
+    is_whole,
+    members,
+    read_description,
+    write_failure,
+    write_model,
+)
+from components.models.interval import calibrate
+from components.models.networks import (
+    build_network,
+    build_trained,
+    mean_and_log_variance,
+    wake_head,
+)
 from components.models.weights import VGG16_MD5
 from components.progress import Progress
 from components.storage.artifact import atomic_file
 from components.training.features import FeatureFile, compute_features
-from components.training.interval import calibrate
-from components.training.loop import CHECKPOINT, Dataset, fit, predict
+from components.training.loop import BrokenTrainingError, Dataset, fit, predict
+from components.training.plan import Fit, find_case, fits, read_galaxies, rows_of
 from components.training.runtime import prepare_backend
 
 _UNFINISHED = "unfinished"
-"""Folder of features and checkpoint; gone when the model folder is whole."""
+"""Folder of features and checkpoints; gone when the last network is whole."""
 _REDUCE_BATCH = 32
-_FEWEST = 2
-"""Galaxies to train on: one has no spread."""
 _LOOK = 256
 """Training galaxies that set the start of the head."""
 _THESIS_OFFSET = -15.0
 """The thesis' label is log10(1e15 sSFR): the only one here that a final ReLU can reach."""
+_FIGURES = ("case", "model", "parameters", "validation")
 
 
 def run(
@@ -46,7 +59,14 @@ def run(
     progress: Progress,
     expected_md5: str = VGG16_MD5,
 ) -> dict[str, Any]:
-    """Train one case and write its model folder: model.json, weights.npz, history.csv.
+    """Train the networks of one case and write its model folder (see `components.models.folder`).
+
+    The frozen part of the network is run once an image; every seed, milestone and split of the audit is
+    trained on the same features. The scales of the channels are those fitted on the real training set,
+    for the audit too.
+
+    A training that breaks down is no error of this call: it is warned of, and written as failed.json. If
+    it is the first seed's, the case has failed, and nothing else of it is trained.
 
     Parameters
     ----------
@@ -57,7 +77,8 @@ def run(
     case_name
         Among `settings.cases`.
     settings
-        Of the whole run; seed, cases, preprocessing, training and evaluation.interval are used.
+        Of the whole run; seed, cases, preprocessing, training, evaluation.interval and
+        evaluation.audit_case are used.
     progress
         Is given images, then epochs.
     expected_md5
@@ -66,125 +87,171 @@ def run(
     Returns
     -------
     dict
-        Figures: parameters, epochs, validation scores, seconds.
+        Figures of the first seed: parameters, epochs, validation scores; ``networks``, how many were
+        trained; ``failed``, why the case failed; ``seconds`` of this call.
 
     Raises
     ------
     InputError
-        No such case, nothing to train or validate on, images that don't fit the network, weights that
-        can't be had, or a training that broke down.
+        No such case, nothing to train or validate on, images that don't fit the network, or weights that
+        can't be had.
     """
     started = time.monotonic()
-    training = settings.training
-    case = _case(settings, case_name)
-    galaxies = _galaxies(prepared_dir, training)
-    prepare_backend(settings.seed, training.threads, training.deterministic, progress)
+    case = find_case(settings, case_name)
+    planned = fits(output, case_name, settings)
+    galaxies = read_galaxies(prepared_dir, planned, settings.training)
     unfinished = output / _UNFINISHED
-    unfinished.mkdir(exist_ok=True)
+    if _remaining(planned):
+        prepare_backend(settings.seed, settings.training.threads, settings.training.deterministic, progress)
+        unfinished.mkdir(exist_ok=True)
+        with MapReader(maps_dir, galaxies) as reader:
+            spec = load_spec(case, settings.preprocessing, reader.attributes, prepared_dir)
+            trainer = _prepare(unfinished, ImageSet(reader, spec), galaxies, settings, progress, expected_md5)
+        while remaining := _remaining(planned):
+            trainer.train(remaining[0])
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    seconds = round(time.monotonic() - started, 1)
+    if reason := failure(output):
+        return {"case": case_name, "failed": reason, "seconds": seconds}
+    description = read_description(output)
+    networks = sum(failure(one.folder) is None for one in planned) + len(members(output, "milestones"))
+    return {**{name: description[name] for name in _FIGURES}, "networks": networks, "seconds": seconds}
 
+
+def _remaining(planned: Sequence[Fit]) -> list[Fit]:
+    """Return what is neither whole nor broken down; nothing if it is the primary that broke down."""
+    if failure(planned[0].folder):
+        return []
+    return [one for one in planned if not (is_whole(one.folder) or failure(one.folder))]
+
+
+def _prepare(
+    unfinished: Path,
+    image_set: ImageSet,
+    galaxies: pd.DataFrame,
+    settings: Settings,
+    progress: Progress,
+    expected_md5: str,
+) -> _Trainer:
+    """Compute the features that are missing, and return what trains on them."""
+    training, spec = settings.training, image_set.spec
     vgg16 = training.model == "vgg16"
     dtype = training.vgg16.features if vgg16 else "float32"
-    with MapReader(maps_dir, galaxies) as reader:
-        spec = load_spec(case, settings.preprocessing, reader.attributes, prepared_dir)
-        network = build_network(training, spec, settings.seed, dtype, expected_md5)
-        features = FeatureFile(unfinished / "features.npy", network.feature_shape, dtype)
-        batch = training.vgg16.feature_batch if vgg16 else _REDUCE_BATCH
-        compute_features(features, ImageSet(reader, spec), list(galaxies["galaxy"]), network, batch, progress)
-
-    split = galaxies["split"].to_numpy(dtype=object)
-    log10_ssfr = galaxies["log10_ssfr"].to_numpy(dtype=np.float64)
-    label = _label(log10_ssfr[split == "train"], training)
-    data = Dataset(
+    network = build_network(training, spec, settings.seed, dtype, expected_md5)
+    features = FeatureFile(unfinished / "features.npy", network.feature_shape, dtype)
+    batch = training.vgg16.feature_batch if vgg16 else _REDUCE_BATCH
+    compute_features(features, image_set, list(galaxies["galaxy"]), network, batch, progress)
+    return _Trainer(
+        unfinished,
+        settings,
+        spec,
+        galaxies,
         features.open(),
-        ((log10_ssfr - label["offset"]) / label["scale"]).astype(np.float32),
-        train=np.flatnonzero(split == "train"),
-        validation=np.flatnonzero(split == "validation"),
+        network.frozen_parameters,
+        network.backbone,
+        progress,
     )
-    if vgg16:
-        some = data.read(data.train[:_LOOK])
-        wake_head(network.trained, some)
-        # Steps of an optimizer know nothing of the size of features, which differs by backbone.
-        data = replace(data, unit=float(np.sqrt(np.mean(some**2))) or 1.0)
-    # From bias 0 a final ReLU would start dead for about half of all seeds.
-    network.trained.layers[-1].bias.assign(_mean_label(data, training))
-    state = fit(network.trained, data, training, settings.seed, case_name, unfinished / CHECKPOINT, progress)
-
-    held_out = data.validation if len(data.validation) else data.train
-    mean, sigma = _in_dex(predict(network.trained, data, held_out), label)
-    interval = calibrate(log10_ssfr[held_out], mean, sigma, settings.evaluation.interval)
-    if vgg16:
-        fold_unit(network.trained, data.unit)
-    residuals = mean - log10_ssfr[held_out]
-    figures = {
-        "case": case_name,
-        "model": training.model,
-        "parameters": {"trainable": network.trained.count_params(), "frozen": network.frozen_parameters},
-        "validation": {
-            "set": "validation" if len(data.validation) else "train",
-            "galaxies": len(held_out),
-            "rmse_dex": float(np.sqrt(np.mean(residuals**2))),
-            "bias_dex": float(np.mean(residuals)),
-            "epochs": state.epoch,
-            "best_epoch": state.best_epoch,
-        },
-    }
-    if not len(data.validation):
-        progress.warn(
-            f"case '{case_name}': without a validation set the interval is that of the training galaxies, and"
-            " too narrow; set preprocessing.split.validation"
-        )
-    with atomic_file(output / HISTORY) as part:
-        pd.DataFrame(state.history).to_csv(part, index=False)
-    description = {
-        **figures,
-        "training": training.model_dump(mode="json"),
-        "spec": spec.model_dump(mode="json"),
-        "input": {
-            "kind": spec.source,
-            "fields": list(spec.fields),
-            "channels": list(spec.channels),
-            "pixels": spec.pixels,
-        },
-        "label": label,
-        "interval": interval,
-        "seed": settings.seed,
-        "backbone": network.backbone,
-        "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
-    }
-    write_model(output, description, network.trained.get_weights())
-    shutil.rmtree(unfinished)
-    return {**figures, "seconds": round(time.monotonic() - started, 1)}
 
 
-def _case(settings: Settings, name: str) -> Case:
-    cases = {case.name: case for case in settings.cases}
-    if name not in cases:
-        raise InputError(f"cases: no case '{name}'{nearest(name, cases)}")
-    return cases[name]
+@dataclass(frozen=True)
+class _Trainer:
+    """Trains one network of a case after the other on the same features."""
 
+    unfinished: Path
+    settings: Settings
+    spec: ImageSpec
+    galaxies: pd.DataFrame
+    features: np.ndarray
+    frozen_parameters: int
+    backbone: dict[str, Any] | None
+    progress: Progress
 
-def _galaxies(prepared_dir: Path, training: TrainingSettings) -> pd.DataFrame:
-    """Return the galaxies that train and validate, checked against the settings that need them."""
-    path = prepared_dir / "galaxies.parquet"
-    if not path.is_file():
-        raise InputError(f"{path}: no such file; prepare the data first")
-    table = pd.read_parquet(path)
-    count = table["split"].value_counts()
-    if count.get("train", 0) < _FEWEST:
-        raise InputError(
-            f"{path}: split: {count.get('train', 0)} galaxies to train on, expected at least {_FEWEST};"
-            " select more, or lower preprocessing.split's shares"
-        )
-    for setting, used in (
-        ("keep: best_validation", training.keep == "best_validation"),
-        ("patience", training.patience is not None),
-    ):
-        if used and not count.get("validation", 0):
-            raise InputError(
-                f"{path}: split: no galaxy to validate on, as training.{setting} needs; raise"
-                " preprocessing.split.validation, or set training.keep: last and training.patience: null"
+    def train(self, one: Fit) -> None:
+        """Train a network, and write its model folder or why there is none."""
+        training = self.settings.training
+        train, validation = rows_of(self.galaxies, one)
+        log10_ssfr = self.galaxies["log10_ssfr"].to_numpy(dtype=np.float64)
+        label = _label(log10_ssfr[train], training)
+        labels = ((log10_ssfr - label["offset"]) / label["scale"]).astype(np.float32)
+        data = Dataset(self.features, labels, train, validation)
+        network = build_trained(training, self.spec, one.seed)
+        if training.model == "vgg16":
+            some = np.asarray(self.features[train[:_LOOK]], dtype=np.float32)
+            wake_head(network, some)
+            # Steps of an optimizer know nothing of the size of features, which differs by backbone.
+            data = replace(data, unit=float(np.sqrt(np.mean(some**2))) or 1.0)
+        # From bias 0 a final ReLU would start dead for about half of all seeds.
+        network.layers[-1].bias.assign(_mean_label(data, training))
+
+        def keep(folder: Path, epochs: int, best_epoch: int) -> None:
+            self._write(folder, one, network, data, label, epochs, best_epoch)
+
+        def milestone(epoch: int) -> None:
+            if epoch in one.milestones:
+                keep(one.folder / "milestones" / str(epoch), epoch, epoch)
+
+        checkpoint = self.unfinished / f"{one.split}-{one.seed}.npz"
+        try:
+            state = fit(network, data, training, one.seed, one.name, checkpoint, self.progress, milestone)
+        except BrokenTrainingError as error:
+            self.progress.warn(str(error))
+            shutil.rmtree(one.folder / "milestones", ignore_errors=True)
+            write_failure(one.folder, self.spec.case, str(error))
+            return
+        if not len(validation):
+            self.progress.warn(
+                f"case '{one.name}': without a validation set the interval is that of the training galaxies,"
+                " and too narrow; set preprocessing.split.validation"
             )
-    return table[table["split"].isin(["train", "validation"])].reset_index(drop=True)
+        with atomic_file(one.folder / HISTORY) as part:
+            pd.DataFrame(state.history).to_csv(part, index=False)
+        keep(one.folder, state.epoch, state.best_epoch)
+
+    def _write(
+        self,
+        folder: Path,
+        one: Fit,
+        network: keras.Model,
+        data: Dataset,
+        label: dict[str, Any],
+        epochs: int,
+        best_epoch: int,
+    ) -> None:
+        """Write a model folder of the network as it is now, with an interval of its own."""
+        training, spec = self.settings.training, self.spec
+        held_out = data.validation if len(data.validation) else data.train
+        truth = self.galaxies["log10_ssfr"].to_numpy(dtype=np.float64)[held_out]
+        mean, sigma = _in_dex(predict(network, data, held_out), label)
+        residuals = mean - truth
+        description = {
+            "case": spec.case,
+            "model": training.model,
+            "parameters": {"trainable": network.count_params(), "frozen": self.frozen_parameters},
+            "validation": {
+                "set": "validation" if len(data.validation) else "train",
+                "galaxies": len(held_out),
+                "rmse_dex": float(np.sqrt(np.mean(residuals**2))),
+                "bias_dex": float(np.mean(residuals)),
+                "epochs": epochs,
+                "best_epoch": best_epoch,
+            },
+            "training": training.model_dump(mode="json"),
+            "spec": spec.model_dump(mode="json"),
+            "input": {
+                "kind": spec.source,
+                "fields": list(spec.fields),
+                "channels": list(spec.channels),
+                "pixels": spec.pixels,
+            },
+            "label": label,
+            "interval": calibrate(truth, mean, sigma, self.settings.evaluation.interval),
+            "seed": one.seed,
+            "split": one.split,
+            "backbone": self.backbone,
+            "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
+        }
+        write_model(folder, description, network.get_weights())
 
 
 def _label(log10_ssfr: np.ndarray, training: TrainingSettings) -> dict[str, Any]:

@@ -54,6 +54,18 @@ def test_a_killed_computation_goes_on_after_the_last_whole_batch(tmp_path, torn_
     np.testing.assert_array_equal(file.open(), VALUES)
 
 
+@pytest.mark.parametrize("left", ["features.npy", "features.rows.json"])
+def test_a_file_of_which_a_kill_left_only_half_is_computed_afresh(tmp_path, left):
+    file = FeatureFile(tmp_path / "features.npy", (2, 3), "float32")
+    file.fill(10, 4, lambda rows: VALUES[rows])
+    for path in tmp_path.iterdir():
+        if path.name != left:
+            path.unlink()
+    assert file.rows_done() == 0
+    file.fill(10, 4, lambda rows: VALUES[rows])
+    np.testing.assert_array_equal(file.open(), VALUES)
+
+
 @pytest.fixture
 def disc_images(tmp_path):
     maps, label = discs(6, 32)

@@ -9,12 +9,12 @@ from components.config import Case, CompactSettings, PreprocessingSettings, Trai
 from components.errors import InputError
 from components.imagesets.spec import ImageSpec, MapAttributes
 from components.models.networks import (
+    Pointwise,
     backbone_input,
     build_backbone,
     build_compact,
     build_head,
     build_network,
-    fold_unit,
     gaussian_nll,
     squared_error,
     wake_head,
@@ -85,16 +85,6 @@ def test_the_heads_bottleneck_never_starts_dead(seed):
     assert np.mean(answers > 0) >= 0.5
 
 
-def test_the_unit_of_features_is_folded_into_the_head():
-    features = np.random.default_rng(0).uniform(0, 80, (5, 2, 2, 512)).astype(np.float32)
-    head = build_head(side=2)
-    random_weights(head, 0)
-    wake_head(head, features)
-    expected = np.asarray(head(features / 40.0))
-    fold_unit(head, 40.0)
-    np.testing.assert_allclose(np.asarray(head(features)), expected, rtol=1e-4)
-
-
 def test_bfloat16_features_are_those_of_float32_to_a_percent():
     images = np.random.default_rng(0).normal(0, 60, (3, 64, 64, 3)).astype(np.float32)
     exact = random_backbone(64).predict_on_batch(images)
@@ -131,6 +121,21 @@ def test_compact_sees_mean_and_largest_pixel_of_each_block():
     np.testing.assert_array_equal(reduced[1, 3, 5, 3:], block.max(axis=(0, 1)))
     with pytest.raises(InputError, match=r"input_pixels: 64 does not divide the image's 100"):
         build_network(TrainingSettings(), image_spec(100), seed=0)
+
+
+def test_compact_refuses_an_image_that_cannot_be_halved_by_every_stage():
+    with pytest.raises(InputError, match=r"widths: 4 stages halve the image as often, and one of 8 pixels"):
+        build_compact(8, 6, CompactSettings(widths=(8, 8, 8, 8)), 1)
+
+
+def test_the_matrix_product_of_pointwise_is_a_1x1_convolution():
+    images = np.random.default_rng(0).normal(size=(3, 4, 5, 6)).astype(np.float32)
+    ours = Pointwise(2, 1, activation="relu")
+    keras_own = keras.layers.Conv2D(2, 1, activation="relu")
+    keras_own.build(images.shape)
+    ours.build(images.shape)
+    ours.set_weights(keras_own.get_weights())
+    np.testing.assert_allclose(np.asarray(ours(images)), np.asarray(keras_own(images)), atol=1e-6)
 
 
 def test_compact_starts_equal_for_equal_seeds_and_answers_mean_and_log_variance():

@@ -29,7 +29,7 @@ def trained(folder, maps, label, training=None, preprocessing=None, **case):
     output.mkdir(parents=True)
     settings = Settings(
         cases=[Case(name="composite", **case)],
-        training=training or TrainingSettings(epochs=1, compact=SMALL),
+        training=training or TrainingSettings(epochs=3, seeds=1, compact=SMALL),
         preprocessing=preprocessing or PreprocessingSettings(),
     )
     run(output, *write_prepared(folder, maps, label), "composite", settings, SILENT)
@@ -56,7 +56,7 @@ def pictures(tmp_path_factory):
         folder,
         eight_bit,
         label,
-        TrainingSettings(epochs=1, loss="mse", compact=SMALL),
+        TrainingSettings(epochs=3, seeds=1, loss="mse", compact=SMALL),
         PreprocessingSettings(pixel_type="uint8"),
         channels=("red", "green", "blue"),
     )
@@ -139,6 +139,7 @@ def test_a_vgg16_model_is_not_used_with_other_backbone_weights(tmp_path):
         model="vgg16",
         loss="mse",
         epochs=1,
+        seeds=1,
         learning_rate=1e-4,
         keep="last",
         vgg16={"weights": str(weights), "features": "bfloat16"},

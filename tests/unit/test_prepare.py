@@ -24,8 +24,15 @@ COUNT = 40
 CASES = [{"name": "composite"}, {"name": "blur", "filter": {"kind": "gaussian", "sigma": 2}}]
 
 
-def settings_of(**preprocessing: Any) -> Settings:
-    return Settings.model_validate({"preprocessing": preprocessing, "cases": CASES})
+def settings_of(audit_case: str | None = None, **preprocessing: Any) -> Settings:
+    return Settings.model_validate(
+        {
+            "preprocessing": preprocessing,
+            "cases": CASES,
+            "training": {"keep": "last"},
+            "evaluation": {"audit_case": audit_case},
+        }
+    )
 
 
 @pytest.fixture
@@ -128,6 +135,20 @@ def test_galaxies_that_were_set_aside_are_left_out_and_counted(drawn: Path, outp
     assert (figures["galaxies"], figures["without_map"]) == (2 * COUNT - 2, 2)
     with MapReader(drawn, pd.read_parquet(output / "galaxies.parquet")) as reader:
         np.testing.assert_array_equal(reader.maps([3]), physical_maps(2 * COUNT, 24)[[4]])
+
+
+def test_an_audit_adds_three_splits_of_equal_sizes_and_changes_nothing_else(
+    drawn: Path, output: Path
+) -> None:
+    prepare.run(output, drawn, drawn, settings_of(), SILENT)
+    plain = pd.read_parquet(output / "galaxies.parquet")
+    figures = prepare.run(output, drawn, drawn, settings_of(audit_case="blur"), SILENT)
+    audited = pd.read_parquet(output / "galaxies.parquet")
+    columns = [f"audit_{method}" for method in ("random", "tree", "halo")]
+    pd.testing.assert_frame_equal(audited.drop(columns=columns), plain)
+    for column in columns:
+        assert audited[column].value_counts().to_dict() == {"train": 60, "test": 12, "validation": 8}
+    assert sum(figures["split"].values()) == 2 * COUNT
 
 
 @pytest.mark.parametrize("missing", ["sample.parquet", "projection.csv"])

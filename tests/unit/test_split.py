@@ -11,7 +11,7 @@ from map_samples import sample_table
 
 from components.config import SplitSettings
 from components.errors import InputError
-from components.preprocessing.split import SPLITS, split
+from components.preprocessing.split import AUDITS, SPLITS, audit_splits, split
 
 
 def named(sample: pd.DataFrame, result: pd.DataFrame) -> dict[tuple[int, int], str]:
@@ -139,3 +139,34 @@ def test_a_group_on_both_sides_of_the_column_is_refused() -> None:
     sample["tree_id"] = 7
     with pytest.raises(InputError, match="1 groups have galaxies on both sides"):
         split(sample, SplitSettings.model_validate(BY_RUN), 1)
+
+
+def test_the_audits_sets_are_of_equal_size_and_differ_in_who_stays_together() -> None:
+    sample = sample_table(150, (99, 97, 95, 93))
+    chosen = SplitSettings(promotion=0.2)
+    audit = sample.join(audit_splits(sample, chosen, 1))
+    for method in AUDITS:
+        counts = audit[f"audit_{method}"].value_counts()
+        assert set(counts.index) == {"train", "validation", "test"}
+        assert abs(counts["test"] - 90) <= 4
+        assert abs(counts["validation"] - 60) <= 4
+    assert audit.groupby("tree_id")["audit_tree"].nunique().max() == 1
+    assert audit.groupby(["snapshot", "halo_id"])["audit_halo"].nunique().max() == 1
+    assert audit.groupby("tree_id")["audit_halo"].nunique().max() > 1
+    assert audit.groupby(["snapshot", "halo_id"])["audit_random"].nunique().max() > 1
+    again = audit_splits(sample.sample(frac=1, random_state=0), chosen, 1).sort_index()
+    assert again.equals(audit[[f"audit_{method}" for method in AUDITS]])
+
+
+def test_an_audit_with_too_few_groups_is_refused() -> None:
+    sample = sample_table(20, (99, 97))
+    sample["tree_id"] = 7
+    with pytest.raises(InputError, match=r"evaluation.audit_case: split by tree: the .* set is empty"):
+        audit_splits(sample, SplitSettings(), 1)
+
+
+def test_the_audit_splits_pictures_at_random_whatever_their_groups_are() -> None:
+    sample = sample_table(60, (0,)).assign(file="x.png", tree_id=np.arange(60) // 3)
+    audit = sample.join(audit_splits(sample, SplitSettings(), 1))
+    assert audit.groupby("tree_id")["audit_tree"].nunique().max() == 1
+    assert audit.groupby("tree_id")["audit_random"].nunique().max() > 1

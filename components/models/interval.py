@@ -1,4 +1,4 @@
-"""The interval around a prediction, calibrated on galaxies that did not train."""
+"""The interval around a prediction, calibrated on galaxies whose labels were not fitted."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ def calibrate(
     References
     ----------
     Split conformal prediction (Lei et al. 2018, arXiv:1604.04173): the ceil((n + 1) p)-th smallest score
-    covers with at least p if the galaxies are exchangeable.
+    covers with at least p if these galaxies and new ones are exchangeable. Here they nearly are: the
+    validation set also chooses the epoch that is kept, so its residuals are a little too small, and its
+    galaxies come in groups (trees), so that n counts fewer independent ones. The report measures the
+    coverage on the test set.
     """
     common = {"probability": probability, "galaxies": len(labels)}
     residuals = labels - mean
