@@ -54,8 +54,12 @@ class ProjectionSettings(Section):
     depth: Positive | None = Field(
         90.0, description="[width_unit] along the line of sight, in all; None: unlimited"
     )
+    deposition: Literal["smoothed", "point"] = Field(
+        "smoothed",
+        description="smoothed: each cell over its own size, from its mass and density; point: into the pixel of its centre",
+    )
     binning: Literal["exact", "thesis"] = Field(
-        "exact", description="thesis: int((x-x0)/(x1-x0)*0.99*pixels) [5]"
+        "exact", description="thesis: int((x-x0)/(x1-x0)*0.99*pixels), of points [5]"
     )
     weighting: Literal["mass_weighted_mean", "sum"] = Field(
         "mass_weighted_mean",
@@ -84,6 +88,12 @@ class ProjectionSettings(Section):
     max_set_aside: Fraction = Field(
         0.05, description="share of galaxies that may be unusable before the run ends"
     )
+
+    @model_validator(mode="after")
+    def _thesis_bins_hold_points(self) -> Self:
+        if self.binning == "thesis" and self.deposition != "point":
+            raise ValueError("binning: thesis is an index of points; it needs deposition: point")
+        return self
 
 
 class SplitSettings(Section):
@@ -146,11 +156,66 @@ class ImageCatalogSettings(Section):
 class Filter(Section):
     """What a case keeps of the spatial information."""
 
-    kind: Literal["none", "gaussian", "structures"] = Field(
-        "none", description="gaussian: blurred; structures: image minus its blur"
+    kind: Literal["none", "gaussian", "structures", "band"] = Field(
+        "none",
+        description="gaussian: blurred; structures: image minus its blur; band: blurred by sigma minus blurred by sigma_max",
     )
-    sigma: Positive = Field(3.0, description="[unit] of the Gaussian")
+    sigma: Positive = Field(3.0, description="[unit] of the Gaussian, 1 px to the frame")
+    sigma_max: Positive | None = Field(None, description="[unit] of the wider Gaussian of a band")
     unit: Literal["px", "kpc"] = "px"
+
+    @model_validator(mode="after")
+    def _a_band_has_two_scales(self) -> Self:
+        if self.kind != "band":
+            if self.sigma_max is not None:
+                raise ValueError(f"sigma_max belongs to kind: band, not to kind: {self.kind}")
+        elif self.sigma_max is None:
+            raise ValueError("kind: band needs sigma_max, the wider of its two Gaussians")
+        elif self.sigma_max <= self.sigma:
+            raise ValueError(
+                f"a band needs sigma below sigma_max, found sigma {self.sigma:g}, sigma_max {self.sigma_max:g}"
+            )
+        return self
+
+    @property
+    def sigmas(self) -> tuple[float, ...]:
+        """Standard deviations [unit] of the Gaussians that are used, the narrow one first."""
+        if self.kind == "none":
+            return ()
+        return (self.sigma,) if self.sigma_max is None else (self.sigma, self.sigma_max)
+
+    @property
+    def signed(self) -> bool:
+        """Whether what is left of a positive image has both signs: a difference from a blur."""
+        return self.kind in ("structures", "band")
+
+    def sigmas_px(self, pixels: int, pixel_kpc: float | None) -> tuple[float, ...]:
+        """Return the standard deviations [px] in a frame, the narrow one first.
+
+        Parameters
+        ----------
+        pixels
+            A side of the frame.
+        pixel_kpc
+            Side of a pixel [physical kpc]; None where it differs from galaxy to galaxy.
+
+        Raises
+        ------
+        ValueError
+            One is under a pixel or over the frame, or is in kpc and pixels have no size in kpc.
+        """
+        if self.sigmas and self.unit == "kpc" and pixel_kpc is None:
+            raise ValueError(
+                "filter.unit: kpc needs pixels of one physical size (projection.width_unit: kpc); use unit: px"
+            )
+        px = 1.0 if self.unit == "px" or pixel_kpc is None else pixel_kpc
+        for name, sigma in zip(("sigma", "sigma_max"), self.sigmas, strict=False):
+            if not 1.0 <= sigma / px <= pixels:
+                raise ValueError(
+                    f"filter.{name} {sigma:g} {self.unit} is {sigma / px:.3g} px; "
+                    f"expected 1 px to the frame's {pixels} px"
+                )
+        return tuple(sigma / px for sigma in self.sigmas)
 
 
 class Case(Section):
@@ -179,6 +244,11 @@ class PreprocessingSettings(Section):
     )
     fixed_maxima: dict[str, float] = Field(
         default_factory=dict, description="field -> largest pixel, in the map's unit (normalisation = fixed)"
+    )
+    scale_galaxies: int = Field(
+        256,
+        ge=1,
+        description="training galaxies, drawn by a hash of their names, on which float32 scales are fitted; 256 of 256 px fix a mean to far below its scatter",
     )
     stretch: Literal["asinh", "lupton"] = Field(
         "asinh",

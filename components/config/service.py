@@ -10,7 +10,12 @@ from components.config.section import Positive, Section
 class DeploymentSettings(Section):
     """From the best model to the repository that is served."""
 
-    name: str = Field("ssfr", pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$")
+    name: str = Field(
+        "ssfr",
+        pattern=r"^([A-Za-z]|[0-9]+[A-Za-z_-])[A-Za-z0-9_-]*$",
+        max_length=63,
+        description="of the model on the server; digits alone are a version's name",
+    )
     margin_dex: float = Field(
         0.0, ge=0, description="[dex] by which the challenger's RMSE on the promotion set must be lower"
     )

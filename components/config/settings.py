@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Self
 
@@ -59,6 +60,17 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
+    def _filters_fit_the_frame(self) -> Self:
+        frame = self.projection
+        pixel_kpc = frame.width / frame.pixels if frame.width_unit == "kpc" else None
+        for case in self.cases:
+            try:
+                case.filter.sigmas_px(frame.pixels, pixel_kpc)
+            except ValueError as error:
+                raise ValueError(f"cases: '{case.name}': {error}") from None
+        return self
+
+    @model_validator(mode="after")
     def _model_fits_images(self) -> Self:
         if self.training.model == "vgg16" and self.projection.pixels != 256:
             raise ValueError(
@@ -68,6 +80,46 @@ class Settings(Section):
             raise ValueError(
                 "preprocessing.normalisation: with pixel_type float32 only 'training' is possible"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _compact_fits_images(self) -> Self:
+        if self.training.model != "compact":
+            return self
+        pixels, compact = self.projection.pixels, self.training.compact
+        side = min(pixels, compact.input_pixels)
+        if pixels % side:
+            raise ValueError(
+                f"training.compact.input_pixels: {side} does not divide projection.pixels {pixels}"
+            )
+        if side < 2 ** len(compact.widths):
+            raise ValueError(
+                f"training.compact.widths: {len(compact.widths)} stages halve the image as often, and one of"
+                f" {side} pixels is too small for that"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _validation_where_it_decides(self) -> Self:
+        if self.preprocessing.split.validation > 0:
+            return self
+        for setting, used in (
+            ("keep: best_validation", self.training.keep == "best_validation"),
+            ("patience", self.training.patience is not None),
+        ):
+            if used:
+                raise ValueError(
+                    f"training.{setting} needs galaxies to validate on, but preprocessing.split.validation is 0;"
+                    " raise it, or set training.keep: last and training.patience: null"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _audit_is_of_a_case(self) -> Self:
+        names = [case.name for case in self.cases]
+        audited = self.evaluation.audit_case
+        if audited is not None and audited not in names:
+            raise ValueError(f"evaluation.audit_case: no case '{audited}'{nearest(audited, names)}")
         return self
 
 
@@ -133,9 +185,13 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "extra_forbidden":
         return f"unknown setting '{key}'{nearest(location[-1], _known_keys(location[:-1]))}"
     value = problem.get("input")
+    if problem["type"] == "literal_error":
+        choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
+        return f"{key}: no choice {value!r}{nearest(str(value), choices)}"
     shown = "" if isinstance(value, dict | BaseModel) else f", found {value!r}"
     message = problem["msg"].removeprefix("Value error, ")
-    return f"{key or 'settings'}: {message[0].lower()}{message[1:]}{shown}"
+    where = f"{key}: " if key else ""
+    return f"{where}{message[0].lower()}{message[1:]}{shown}"
 
 
 def _known_keys(location: list[str]) -> list[str]:

@@ -15,7 +15,7 @@ class UniverseSettings(Section):
     galaxies: int = Field(300, ge=1, description="merger trees that end in a galaxy inside the cuts")
     snapshots: tuple[int, ...] = Field((99, 95), min_length=1)
     seed: int = Field(1, ge=0)
-    law: Literal["schmidt", "small_clumps", "temperature", "none"] = Field(
+    law: Literal["schmidt", "small_clumps", "mass_clumps", "temperature", "none"] = Field(
         "schmidt", description="what makes star formation out of gas"
     )
     cells_min: int = Field(10_000, ge=100, description="gas cells of the poorest galaxy")

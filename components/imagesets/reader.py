@@ -117,11 +117,6 @@ class ImageSet:
         result: np.ndarray = images(np, self.reader.maps(rows), self.spec)
         return result
 
-    def batches(self, rows: Sequence[int] | np.ndarray, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield (rows, images) over `rows` in their order, at most `size` galaxies at a time."""
-        for part in in_batches(rows, size):
-            yield part, self.images(part)
-
 
 def in_batches(rows: Sequence[int] | np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Yield consecutive parts of `rows`, at most `size` long."""

@@ -194,24 +194,15 @@ class ImageSpec(_Frozen):
         return 3 if self.pixel_type == "uint8" else len(self.channels)
 
     @property
-    def sigma_px(self) -> float:
-        """Standard deviation of the filter's Gaussian [px]."""
-        if self.filter.unit == "px":
-            return self.filter.sigma
-        if self.pixel_kpc is None:
-            raise InputError(
-                f"case '{self.case}': filter.unit: kpc needs pixels of one physical size "
-                "(projection.width_unit: kpc); use unit: px"
-            )
-        return self.filter.sigma / self.pixel_kpc
+    def sigmas_px(self) -> tuple[float, ...]:
+        """Standard deviations of the filter's Gaussians [px], the narrow one first."""
+        return self.filter.sigmas_px(self.pixels, self.pixel_kpc)
 
     def _check_filter(self, where: str, attributes: MapAttributes) -> None:
-        sigma = self.sigma_px
-        if not 1.0 <= sigma <= self.pixels:
-            raise InputError(
-                f"{where}: filter.sigma {self.filter.sigma:g} {self.filter.unit} is {sigma:.3g} px; "
-                f"expected 1 px to the frame's {self.pixels} px"
-            )
+        try:
+            self.filter.sigmas_px(self.pixels, self.pixel_kpc)
+        except ValueError as error:
+            raise InputError(f"{where}: {error}") from None
         weighted = self.weighting == "mass_weighted_mean" and any(c != MASS for c in self.channels)
         if weighted and self.pixel_type == "float32" and MASS not in self.fields:
             raise InputError(

@@ -86,11 +86,12 @@ def physical_channels(xp: Any, maps: Array, spec: ImageSpec) -> list[Array]:
     result = []
     for name in spec.channels:
         layer = _layer(xp, maps, spec, name)
-        if spec.filter.kind != "none":
-            weighted = spec.weighting == "mass_weighted_mean" and name != MASS
-            blurred = _weighted_blur(xp, layer, mass, spec) if weighted else _blur(xp, layer, spec)
-            layer = blurred if spec.filter.kind == "gaussian" else layer - blurred
-        result.append(layer)
+        weighted = spec.weighting == "mass_weighted_mean" and name != MASS
+        blurs = [
+            _weighted_blur(xp, layer, mass, sigma) if weighted else _blur(xp, layer, sigma)
+            for sigma in spec.sigmas_px
+        ]
+        result.append(_filtered(layer, blurs, spec))
     return result
 
 
@@ -139,15 +140,23 @@ def eight_bits(xp: Any, picture: Array) -> Array:
     return xp.floor(xp.clip(picture, 0.0, 255.0))
 
 
+def _filtered(layer: Array, blurs: list[Array], spec: ImageSpec) -> Array:
+    """Return what the case's filter keeps of a layer, of which `blurs` are the blurred copies."""
+    if spec.filter.kind == "none":
+        return layer
+    if spec.filter.kind == "gaussian":
+        return blurs[0]
+    return (layer if spec.filter.kind == "structures" else blurs[0]) - blurs[-1]
+
+
 def _eight_bit_case(xp: Any, picture: Array, spec: ImageSpec) -> Array:
     """Pick a case's channels out of the 8-bit picture and filter them as PIL does (faults 9 and 10)."""
-    chosen = [picture[..., spec.composite.index(name)] for name in spec.channels]
-    if spec.filter.kind != "none":
-        blurred = [pil_gaussian_blur(xp, layer, spec.sigma_px, spec.pixels) for layer in chosen]
-        if spec.filter.kind == "gaussian":
-            chosen = blurred
-        else:
-            chosen = [xp.mod(a - b + 256.0, 256.0) for a, b in zip(chosen, blurred, strict=True)]
+    chosen = []
+    for name in spec.channels:
+        layer = picture[..., spec.composite.index(name)]
+        blurs = [pil_gaussian_blur(xp, layer, sigma, spec.pixels) for sigma in spec.sigmas_px]
+        kept = _filtered(layer, blurs, spec)
+        chosen.append(xp.where(kept < 0.0, kept + 256.0, kept))
     if len(chosen) == 1:
         chosen = chosen * 3
     return xp.stack(chosen, axis=-1)
@@ -157,7 +166,8 @@ def pil_gaussian_blur(xp: Any, layer: Array, sigma_px: float, pixels: int) -> Ar
     """Blur 8-bit pixels exactly as PIL's GaussianBlur: three extended box filters a direction.
 
     Each pass is Gwosdek et al. (2011)'s box with fractional edges, in 24-bit fixed point, rounded to 8
-    bits; edges are repeated.
+    bits; edges are repeated. As in PIL, all is done in unsigned 32 bits, which the sums just fit: with
+    the signed 32 bits that JAX makes of larger types they would not.
 
     Parameters
     ----------
@@ -175,19 +185,38 @@ def pil_gaussian_blur(xp: Any, layer: Array, sigma_px: float, pixels: int) -> Ar
     (n, P, P) float32
         Whole numbers 0..255.
     """
-    inner, edge, inner_weight, edge_weight = _extended_box(sigma_px, pixels)
+    radius, inner_weight, edge_weight = _extended_box(sigma_px)
 
     def one_pass(rows: Array) -> Array:
-        near = xp.array(xp.matmul(rows, inner), dtype="int64")
-        far = xp.array(xp.matmul(rows, edge), dtype="int64")
-        fixed_point = near * inner_weight + far * edge_weight + (1 << 23)
-        return xp.array(xp.floor_divide(fixed_point, 1 << 24), dtype="float32")
+        first = xp.repeat(rows[:, :1], radius + 1, axis=1)
+        last = xp.repeat(rows[:, -1:], radius + 1, axis=1)
+        repeated = xp.concatenate([first, rows, last], axis=1)
+        near = _sums_of_rows(repeated[:, 1:], 2 * radius + 1, pixels)
+        far = repeated[:, :pixels] + repeated[:, 2 * radius + 2 :]
+        return xp.right_shift(near * inner_weight + far * edge_weight + (1 << 23), 24)
 
+    rows = xp.array(layer, dtype="uint32")
     for _ in range(2):
+        rows = xp.transpose(rows, (0, 2, 1))
         for _ in range(3):
-            layer = one_pass(layer)
-        layer = xp.transpose(layer, (0, 2, 1))
-    return layer
+            rows = one_pass(rows)
+    return xp.array(rows, dtype="float32")
+
+
+def _sums_of_rows(rows: Array, width: int, count: int) -> Array:
+    """Return `count` rows, each the sum of `width` consecutive ones: sums of 1, 2, 4, ... put together.
+
+    Matrix products and running sums give the same numbers several times slower.
+    """
+    total, start, block = 0, 0, rows
+    for bit in range(width.bit_length()):
+        span = 1 << bit
+        if bit:
+            block = block[:, : -(span // 2)] + block[:, span // 2 :]
+        if width & span:
+            total = total + block[:, start : start + count]
+            start += span
+    return total
 
 
 @lru_cache(maxsize=32)
@@ -204,9 +233,8 @@ def gaussian_matrix(pixels: int, sigma_px: float) -> np.ndarray:
     return matrix
 
 
-@lru_cache(maxsize=32)
-def _extended_box(sigma_px: float, pixels: int) -> tuple[np.ndarray, np.ndarray, int, int]:
-    """Return 0/1/... matrices that sum a box and its two edge pixels, and their 24-bit weights.
+def _extended_box(sigma_px: float) -> tuple[int, int, int]:
+    """Return the radius of a box [px], and the 24-bit weights of its pixels and of the two beside it.
 
     Follows BoxBlur.c of PIL in single precision, since the weights are cut to whole numbers.
     """
@@ -220,14 +248,7 @@ def _extended_box(sigma_px: float, pixels: int) -> tuple[np.ndarray, np.ndarray,
     radius = int(box)
     inner_weight = int(single(1 << 24) / single(box * 2 + 1))
     edge_weight = ((1 << 24) - (radius * 2 + 1) * inner_weight) // 2
-    inner = np.zeros((pixels, pixels), np.float32)
-    edge = np.zeros((pixels, pixels), np.float32)
-    target = np.arange(pixels)
-    for offset in range(-radius, radius + 1):
-        np.add.at(inner, (np.clip(target + offset, 0, pixels - 1), target), 1.0)
-    for offset in (-radius - 1, radius + 1):
-        np.add.at(edge, (np.clip(target + offset, 0, pixels - 1), target), 1.0)
-    return inner, edge, inner_weight, edge_weight
+    return radius, inner_weight, edge_weight
 
 
 def _raw(xp: Any, maps: Array, spec: ImageSpec, name: str) -> Array:
@@ -239,15 +260,15 @@ def _layer(xp: Any, maps: Array, spec: ImageSpec, name: str) -> Array:
     return layer / 255.0 if spec.source == "images" else layer
 
 
-def _blur(xp: Any, layer: Array, spec: ImageSpec) -> Array:
-    matrix = gaussian_matrix(spec.pixels, spec.sigma_px)
+def _blur(xp: Any, layer: Array, sigma_px: float) -> Array:
+    matrix = gaussian_matrix(int(layer.shape[-1]), sigma_px)
     filled = xp.where(xp.isnan(layer), 0.0, layer)
     return xp.matmul(matrix, xp.matmul(filled, np.ascontiguousarray(matrix.T)))
 
 
-def _weighted_blur(xp: Any, layer: Array, mass: Array, spec: ImageSpec) -> Array:
+def _weighted_blur(xp: Any, layer: Array, mass: Array, sigma_px: float) -> Array:
     weight = xp.where(xp.isnan(layer), 0.0, mass)
-    numerator = _blur(xp, layer * weight, spec)
-    denominator = _blur(xp, weight, spec)
+    numerator = _blur(xp, layer * weight, sigma_px)
+    denominator = _blur(xp, weight, sigma_px)
     defined = denominator > 0.0
     return xp.where(defined, numerator / xp.where(defined, denominator, 1.0), float("nan"))

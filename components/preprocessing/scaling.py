@@ -19,11 +19,8 @@ from components.imagesets.spec import MASS, ChannelScale, ImageSpec
 from components.imagesets.transform import physical_channels, stretched
 from components.progress import Progress
 
-FIT_GALAXIES = 256
-"""Training galaxies that are looked at: 256 x 65536 pixels fix a mean to far below its scatter."""
-
 _BATCH = 16
-_QUANTILE = {"none": 0.1, "gaussian": 0.1, "structures": 0.5}
+_QUANTILE, _SIGNED_QUANTILE = 0.1, 0.5
 # A map of one sign is seen as its logarithm but for the faintest tenth. The signed difference from a
 # blur is centred on zero: a softening at its median keeps its small half linear, not split in two.
 
@@ -85,7 +82,8 @@ def fit_scales(
     reader
         Of the maps.
     rows
-        Training rows in an order that does not depend on the sample's; the first `FIT_GALAXIES` are used.
+        Training rows in an order that does not depend on the sample's; the first
+        `settings.scale_galaxies` are used.
     cases, settings
         What is fitted: the filter changes a channel's distribution, so each case has its own.
     progress
@@ -98,7 +96,7 @@ def fit_scales(
     """
     specs = [ImageSpec.build(case, settings, reader.attributes) for case in cases]
     counts = {spec.case: {name: PixelCounts() for name in spec.channels} for spec in specs}
-    chosen = rows[:FIT_GALAXIES]
+    chosen = rows[: settings.scale_galaxies]
     with progress.task("scaling", len(chosen), "galaxies") as task:
         for part in in_batches(chosen, _BATCH):
             maps = reader.maps(part)
@@ -109,7 +107,7 @@ def fit_scales(
             task.advance(len(part))
     scales: dict[str, dict[str, dict[str, float]]] = {}
     for spec in specs:
-        quantile = _QUANTILE[spec.filter.kind]
+        quantile = _SIGNED_QUANTILE if spec.filter.signed else _QUANTILE
         for name, count in counts[spec.case].items():
             if count.total == 0:
                 raise InputError(

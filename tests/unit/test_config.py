@@ -20,8 +20,36 @@ def test_every_preset_loads(name):
     assert parse_settings(settings.model_dump(mode="json"), "again") == settings
 
 
-def test_recommended_preset_is_the_defaults():
-    assert load_settings(preset_path("recommended")) == Settings()
+def test_recommended_preset_is_the_defaults_but_for_its_cases():
+    recommended = load_settings(preset_path("recommended")).model_dump()
+    defaults = Settings().model_dump()
+    assert recommended.pop("cases") != defaults.pop("cases")
+    assert recommended["evaluation"].pop("audit_case") == "composite"
+    assert defaults["evaluation"].pop("audit_case") is None
+    assert recommended == defaults
+
+
+def test_recommended_scales_leave_no_gap():
+    """What structures, bands and the widest blur keep adds up to the whole map."""
+    cases = load_settings(preset_path("recommended")).cases
+    assert [case.name for case in cases[:4]] == ["composite", "entropy", "mass", "temperature"]
+    parts = [case.filter for case in cases[4:8]]
+    assert [part.kind for part in parts] == ["structures", "band", "band", "gaussian"]
+    assert {case.filter.unit for case in cases[4:]} == {"kpc"}
+    ends = [part.sigmas[-1] for part in parts[:-1]]
+    assert ends == [part.sigmas[0] for part in parts[1:]] == [1, 3, 10]
+
+
+def test_thesis_preset_has_the_ten_image_sets():
+    composite = ("entropy", "mass", "temperature")
+    cases = load_settings(preset_path("thesis")).cases
+    assert {(case.name, case.channels, case.filter.kind, case.filter.sigmas) for case in cases} == {
+        ("composite", composite, "none", ()),
+        *((field, (field,), "none", ()) for field in composite),
+        *((f"blur{px}", composite, "gaussian", (px,)) for px in (3, 5, 10)),
+        *((f"structures{px}", composite, "structures", (px,)) for px in (3, 5, 10)),
+    }
+    assert {case.filter.unit for case in cases} == {"px"}
 
 
 def test_thesis_preset_keeps_the_faults():
@@ -33,6 +61,8 @@ def test_thesis_preset_keeps_the_faults():
     assert thesis.preprocessing.split.method == "random"
     assert thesis.training.learning_rate == 1.0
     assert len(thesis.catalog.snapshots) == 11
+    assert thesis.training.seeds == 1
+    assert thesis.training.milestones == (500, 1000, 1500)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +78,53 @@ def test_thesis_preset_keeps_the_faults():
         ({"preprocessing": {"split": {"test": 0.9, "validation": 0.2}}}, "leave nothing to train on"),
         ({"preprocessing": {"split": {"method": "column"}}}, "needs `column`"),
         ({"cases": [{"name": "m", "channels": ["massa"]}]}, "did you mean 'mass'?"),
+        (
+            {"cases": [{"name": "m", "filter": {"kind": "gausian"}}]},
+            "cases.0.filter.kind: no choice 'gausian' (did you mean 'gaussian'?)",
+        ),
+        (
+            {"cases": [{"name": "m", "filter": {"kind": "wavelet"}}]},
+            "no choice 'wavelet' (known: band, gaussian, none, structures)",
+        ),
+        (
+            {"cases": [{"name": "m", "filter": {"kind": "gaussian", "sigma": 0.5}}]},
+            "cases: 'm': filter.sigma 0.5 px is 0.5 px; expected 1 px to the frame's 256 px",
+        ),
+        (
+            {"cases": [{"name": "m", "filter": {"kind": "structures", "sigma": 0.3, "unit": "kpc"}}]},
+            "cases: 'm': filter.sigma 0.3 kpc is 0.853 px; expected 1 px to the frame's 256 px",
+        ),
+        (
+            {"cases": [{"name": "m", "filter": {"kind": "gaussian", "sigma": 91, "unit": "kpc"}}]},
+            "is 259 px; expected 1 px to the frame's 256 px",
+        ),
+        (
+            {"cases": [{"name": "m", "filter": {"kind": "band", "sigma": 3, "sigma_max": 300}}]},
+            "filter.sigma_max 300 px is 300 px; expected 1 px to the frame's 256 px",
+        ),
+        (
+            {"cases": [{"name": "m", "filter": {"kind": "band", "sigma": 5, "sigma_max": 5}}]},
+            "a band needs sigma below sigma_max, found sigma 5, sigma_max 5",
+        ),
+        (
+            {"cases": [{"name": "m", "filter": {"kind": "band", "sigma": 5}}]},
+            "kind: band needs sigma_max, the wider of its two Gaussians",
+        ),
+        (
+            {"cases": [{"name": "m", "filter": {"kind": "gaussian", "sigma_max": 5}}]},
+            "sigma_max belongs to kind: band, not to kind: gaussian",
+        ),
+        (
+            {
+                "projection": {"width_unit": "ckpc/h"},
+                "cases": [{"name": "m", "filter": {"kind": "gaussian", "unit": "kpc"}}],
+            },
+            "filter.unit: kpc needs pixels of one physical size",
+        ),
+        (
+            {"projection": {"binning": "tesis", "deposition": "point"}},
+            "projection.binning: no choice 'tesis' (did you mean 'thesis'?)",
+        ),
         ({"cases": [{"name": "baseline_x"}]}, "are the baselines'"),
         ({"training": {"model": "vgg16", "loss": "mse"}, "projection": {"pixels": 64}}, "pixels 256, not 64"),
         ({"projection": {"width": float("inf")}}, "projection.width: input should be a finite number"),

@@ -26,12 +26,10 @@ def build(
     attributes: MapAttributes = MAPS,
     preprocessing: PreprocessingSettings | None = None,
     name: str = "c",
+    sigma_max: float | None = None,
 ) -> ImageSpec:
-    case = Case(
-        name=name,
-        channels=channels,
-        filter=Filter.model_validate({"kind": kind, "sigma": sigma, "unit": unit}),
-    )
+    chosen = {"kind": kind, "sigma": sigma, "unit": unit, "sigma_max": sigma_max}
+    case = Case(name=name, channels=channels, filter=Filter.model_validate(chosen))
     return ImageSpec.build(case, preprocessing or PreprocessingSettings(), attributes, SCALING)
 
 
@@ -53,12 +51,21 @@ def test_the_default_channels_are_refused_for_pictures_with_those_they_have() ->
 
 @pytest.mark.parametrize(("sigma", "unit"), [(0.5, "px"), (25.0, "px"), (2.0, "kpc"), (91.0, "kpc")])
 def test_a_filter_under_a_pixel_or_over_the_frame_is_refused(sigma: float, unit: str) -> None:
-    with pytest.raises(InputError, match=r"expected 1 px to the frame's 24 px"):
+    with pytest.raises(InputError, match=r"case 'c': filter.sigma .*expected 1 px to the frame's 24 px"):
         build(kind="gaussian", sigma=sigma, unit=unit)
 
 
+@pytest.mark.parametrize("sigma_max", [25.0, 400.0])
+def test_the_wider_scale_of_a_band_must_fit_the_frame_too(sigma_max: float) -> None:
+    with pytest.raises(InputError, match=r"case 'c': filter.sigma_max .*expected 1 px to the frame's 24 px"):
+        build(kind="band", sigma_max=sigma_max)
+
+
 def test_a_filter_in_kpc_is_converted_with_the_frame() -> None:
-    assert build(kind="gaussian", sigma=7.5, unit="kpc").sigma_px == pytest.approx(2.0)
+    assert build(kind="gaussian", sigma=7.5, unit="kpc").sigmas_px == pytest.approx((2.0,))
+    band = build(kind="band", sigma=7.5, sigma_max=15.0, unit="kpc")
+    assert band.sigmas_px == pytest.approx((2.0, 4.0))
+    assert build().sigmas_px == ()
 
 
 def test_a_filter_in_kpc_needs_a_physical_frame() -> None:
@@ -151,10 +158,10 @@ def test_an_image_set_is_the_transform_of_its_maps(galaxies: tuple[Path, pd.Data
     folder, table, maps = galaxies
     with MapReader(folder, table) as reader:
         image_set = ImageSet(reader, spec_of(kind="gaussian"))
-        parts = list(image_set.batches(np.arange(20), 7))
-    assert [len(rows) for rows, _ in parts] == [7, 7, 6]
+        parts = [image_set.images(rows) for rows in in_batches(np.arange(20), 7)]
+    assert [len(part) for part in parts] == [7, 7, 6]
     expected = images(np, maps, spec_of(kind="gaussian"))
-    np.testing.assert_allclose(np.concatenate([part for _, part in parts]), expected, atol=1e-6)
+    np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-6)
 
 
 def test_batches_cover_every_row_once() -> None:

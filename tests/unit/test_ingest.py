@@ -307,6 +307,27 @@ def test_pickles_out_of_step_are_refused(thesis: Path, output: Path) -> None:
         ingest.run(output, thesis, settings_of(table="allsfr.pkl"), SILENT)
 
 
+class Touches:
+    """Pickled, it is a call that makes a file."""
+
+    def __init__(self, victim: Path) -> None:
+        self._victim = victim
+
+    def __reduce__(self) -> tuple[Any, tuple[str, str]]:
+        return open, (str(self._victim), "w")
+
+
+@pytest.mark.parametrize("name", ["allsfr.pkl", "valid.pkl"])
+def test_a_pickle_that_would_run_code_in_place_of_the_thesis_runs_nothing(
+    thesis: Path, output: Path, name: str
+) -> None:
+    victim = thesis / "victim"
+    (thesis / name).write_bytes(pickle.dumps([np.array([1.0]), Touches(victim)]))
+    with pytest.raises(InputError, match=rf"{name}: refused, since loading it would use '.*open'"):
+        ingest.run(output, thesis, settings_of(table="allsfr.pkl"), SILENT)
+    assert not victim.exists()
+
+
 def test_a_pickle_without_its_ids_is_refused(thesis: Path, output: Path) -> None:
     (thesis / "valid.pkl").unlink()
     with pytest.raises(InputError, match=r"valid\.pkl: no such file"):

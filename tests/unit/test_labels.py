@@ -41,6 +41,7 @@ def test_zero_is_dropped_on_request_and_faint_labels_are_kept_as_they_are(sample
 
 
 def test_the_mass_that_divides_is_a_setting(sample: pd.DataFrame) -> None:
+    assert labels(sample, LabelSettings(mass="stellar"))["log10_ssfr"][0] == pytest.approx(-10)
     assert labels(sample, LabelSettings(mass="total"))["log10_ssfr"][0] == pytest.approx(-11)
 
 

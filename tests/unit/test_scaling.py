@@ -19,8 +19,13 @@ from components.preprocessing.scaling import PixelCounts, fit_maxima, fit_scales
 from components.progress import SILENT
 
 CASES = tuple(
-    Case(name=kind, filter=Filter.model_validate({"kind": kind, "sigma": 2.0}))
-    for kind in ("none", "gaussian", "structures")
+    Case(
+        name=kind,
+        filter=Filter.model_validate(
+            {"kind": kind, "sigma": 2.0, "sigma_max": 5.0 if kind == "band" else None}
+        ),
+    )
+    for kind in ("none", "gaussian", "structures", "band")
 )
 
 
@@ -52,6 +57,16 @@ def test_the_softening_is_the_faintest_tenth(tmp_path: Path) -> None:
         scales = fit_scales(reader, np.arange(20), CASES, PreprocessingSettings(), SILENT)
     expected = np.quantile(maps[:, 1][maps[:, 1] > 0], 0.1)
     assert scales["none"]["mass"]["softening"] == pytest.approx(expected, rel=0.02)
+
+
+def test_as_many_galaxies_are_looked_at_as_the_setting_says(tmp_path: Path) -> None:
+    maps = physical_maps(20, 32)
+    maps[8:] *= 100
+    few = PreprocessingSettings(scale_galaxies=8)
+    with reader_of(tmp_path, maps) as reader:
+        scales = fit_scales(reader, np.arange(20), CASES, few, SILENT)
+        assert scales == fit_scales(reader, np.arange(8), CASES, PreprocessingSettings(), SILENT)
+        assert scales != fit_scales(reader, np.arange(20), CASES, PreprocessingSettings(), SILENT)
 
 
 def test_the_fit_does_not_depend_on_the_order_of_the_maps(tmp_path: Path) -> None:

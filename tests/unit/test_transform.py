@@ -6,6 +6,8 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -61,16 +63,22 @@ def spec_of(
     kind: str = "none",
     sigma: float = 2.0,
     scaling: dict | None = None,
+    sigma_max: float | None = None,
 ) -> ImageSpec:
+    if kind == "band" and sigma_max is None:
+        sigma_max = 2 * sigma
     case = Case(
         name="c",
         channels=channels or attributes.fields,
-        filter=Filter.model_validate({"kind": kind, "sigma": sigma}),
+        filter=Filter.model_validate({"kind": kind, "sigma": sigma, "sigma_max": sigma_max}),
     )
     return ImageSpec.build(case, preprocessing or PreprocessingSettings(), attributes, scaling or SCALING)
 
 
-@pytest.mark.parametrize("kind", ["none", "gaussian", "structures"])
+KINDS = ("none", "gaussian", "structures", "band")
+
+
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("eight_bit", [False, True])
 @pytest.mark.parametrize("source", ["maps", "pictures"])
 def test_numpy_keras_and_a_traced_graph_give_the_same_images(source: str, eight_bit: bool, kind: str) -> None:
@@ -97,7 +105,7 @@ def test_numpy_keras_and_a_traced_graph_give_the_same_images(source: str, eight_
 @given(
     seed=st.integers(0, 2**31),
     decades=st.floats(-3, 12),
-    kind=st.sampled_from(["none", "gaussian", "structures"]),
+    kind=st.sampled_from(KINDS),
     sigma=st.floats(1.0, 8.0),
 )
 def test_numpy_and_keras_agree_over_many_decades(seed: int, decades: float, kind: str, sigma: float) -> None:
@@ -155,6 +163,55 @@ def test_a_mass_weighted_field_is_blurred_with_its_weight() -> None:
     assert np.isnan(temperature[22, 22])
 
 
+def test_a_band_is_the_difference_of_two_blurs_each_with_its_weight() -> None:
+    maps = physical_maps(2, P)
+    band = physical_channels(np, maps, spec_of(kind="band", sigma=1.5, sigma_max=4.0))
+    narrow, wide = (physical_channels(np, maps, spec_of(kind="gaussian", sigma=s)) for s in (1.5, 4.0))
+    for difference, small, large in zip(band, narrow, wide, strict=True):
+        np.testing.assert_array_equal(difference, small - large)
+        assert np.nanmin(difference) < 0 < np.nanmax(difference)
+
+
+def test_a_band_keeps_what_lies_between_its_scales() -> None:
+    """A blur damps a wave of length L by exp(-2 pi^2 sigma^2 / L^2): 2 and 6 px pass what is near 20 px."""
+    x = np.arange(256)
+    frame = MAPS.model_copy(update={"pixels": 256})
+    spec = spec_of(frame, kind="band", sigma=2.0, sigma_max=6.0)
+    middle = slice(64, 192)
+    for length in (4, 20, 200):
+        wave = np.cos(2 * np.pi * x / length).astype(np.float32)
+        maps = np.ones((1, 3, 256, 256), np.float32)
+        maps[0, 1] = 10 + wave
+        seen = physical_channels(np, maps, spec)[1][0, 128, middle]
+        passed = [np.exp(-2 * (np.pi * sigma / length) ** 2) for sigma in (2.0, 6.0)]
+        np.testing.assert_allclose(seen, (passed[0] - passed[1]) * wave[middle], atol=2e-3)
+    assert passed[0] - passed[1] < 0.02
+
+
+def test_structures_bands_and_the_widest_blur_add_up_to_the_map() -> None:
+    maps = physical_maps(2, P)
+    filters = [("structures", 1.0, None), ("band", 1.0, 3.0), ("band", 3.0, 8.0), ("gaussian", 8.0, None)]
+    parts = [
+        physical_channels(np, maps, spec_of(kind=kind, sigma=sigma, sigma_max=sigma_max))
+        for kind, sigma, sigma_max in filters
+    ]
+    for channel, whole in enumerate(np.moveaxis(maps, 1, 0)):
+        largest = np.nanmax(np.abs(whole))
+        np.testing.assert_allclose(sum(part[channel] for part in parts), whole, atol=1e-6 * largest)
+
+
+def test_a_filter_comes_before_the_stretch() -> None:
+    maps = np.zeros((1, 3, P, P), np.float32)
+    maps[0, 1, 12, 12] = 1e8
+    spec = spec_of(channels=("mass",), kind="gaussian")
+    blurred = physical_channels(np, maps, spec)[0]
+    scale = spec.scales["mass"]
+    expected = (np.arcsinh(blurred / scale.softening) - scale.mean) / scale.std
+    np.testing.assert_allclose(images(np, maps, spec)[..., 0], expected, atol=1e-5)
+    # a stretch before it would leave the far wings of the source dark
+    assert images(np, maps, spec)[0, 12, 17, 0] > 1
+
+
 def test_structures_are_signed_and_undefined_without_gas() -> None:
     maps = physical_maps(1, P)
     entropy, mass, _ = physical_channels(np, maps, spec_of(kind="structures"))
@@ -201,14 +258,29 @@ def test_eight_bits_are_clipped_and_truncated() -> None:
     assert eight_bits(np, np.array([-3.0, 0.99, 254.99, 700.0])).tolist() == [0.0, 0.0, 254.0, 255.0]
 
 
-@pytest.mark.parametrize("sigma", [1.0, 1.3, 3.0, 5.0, 7.7, 10.0, 24.0])
-@pytest.mark.parametrize("backend", ["numpy", "keras"])
+def functions_of(backend: str) -> Any:
+    if backend == "jax":
+        return pytest.importorskip("jax").numpy
+    return np if backend == "numpy" else pytest.importorskip("keras").ops
+
+
+@pytest.mark.parametrize("sigma", [1.0, 1.3, 3.0, 5.0, 7.7, 10.0, 24.0, 64.0])
+@pytest.mark.parametrize("backend", ["numpy", "keras", "jax"])
 def test_the_eight_bit_blur_is_that_of_pil_bit_for_bit(sigma: float, backend: str) -> None:
-    xp = np if backend == "numpy" else pytest.importorskip("keras").ops
-    picture = np.random.default_rng(5).integers(0, 256, (64, 64), dtype=np.uint8)
-    expected = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(sigma)))
-    blurred = pil_gaussian_blur(xp, picture[None].astype(np.float32), sigma, 64)
-    np.testing.assert_array_equal(np.asarray(blurred)[0], expected)
+    noise = np.random.default_rng(5).integers(0, 256, (64, 64), dtype=np.uint8)
+    for picture in (noise, np.full_like(noise, 255)):  # white overflows first
+        expected = np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(sigma)))
+        blurred = pil_gaussian_blur(functions_of(backend), picture[None].astype(np.float32), sigma, 64)
+        np.testing.assert_array_equal(np.asarray(blurred)[0], expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("eight_bit", [False, True])
+def test_jax_gives_the_same_images(eight_bit: bool, kind: str) -> None:
+    spec = spec_of(MAPS, EIGHT_BIT if eight_bit else None, kind=kind)
+    maps = physical_maps(2, P)
+    with_jax = images(functions_of("jax"), maps, spec)
+    np.testing.assert_allclose(with_jax, images(np, maps, spec), atol=1e-5)
 
 
 def test_eight_bit_structures_wrap_around_as_the_thesis_did() -> None:
@@ -216,6 +288,14 @@ def test_eight_bit_structures_wrap_around_as_the_thesis_did() -> None:
     spec = spec_of(PICTURES, EIGHT_BIT, kind="structures", sigma=3.0)
     blurred = np.asarray(Image.fromarray(picture[0]).filter(ImageFilter.GaussianBlur(3.0)))
     np.testing.assert_array_equal(images_from_pictures(np, picture, spec)[0], picture[0] - blurred)
+
+
+def test_an_eight_bit_band_wraps_around_too() -> None:
+    picture = np.random.default_rng(5).integers(0, 256, (1, P, P, 3), dtype=np.uint8)
+    spec = spec_of(PICTURES, EIGHT_BIT, kind="band", sigma=1.5, sigma_max=3.0)
+    source = Image.fromarray(picture[0])
+    narrow, wide = (np.asarray(source.filter(ImageFilter.GaussianBlur(sigma))) for sigma in (1.5, 3.0))
+    np.testing.assert_array_equal(images_from_pictures(np, picture, spec)[0], narrow - wide)
 
 
 def test_one_eight_bit_channel_is_copied_to_three_and_taken_from_the_composite() -> None:
@@ -229,7 +309,7 @@ def test_one_float_channel_stays_one_channel() -> None:
     assert images(np, physical_maps(2, P), spec_of(channels=("mass",))).shape == (2, P, P, 1)
 
 
-@pytest.mark.parametrize("kind", ["none", "gaussian", "structures"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_an_exported_picture_leads_to_the_same_input_as_its_maps(kind: str) -> None:
     maps = physical_maps(2, P)
     spec = spec_of(preprocessing=EIGHT_BIT, channels=("temperature",), kind=kind)
