@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-NAMES = ("projection", "features", "serving", "pipeline")
+NAMES = ("projection", "features", "study", "serving", "pipeline", "truth")
 
 
 def main() -> None:

@@ -22,7 +22,7 @@ IMAGE_STEPS = ("ingest", *STEPS[2:])
 
 
 def study(cases: Sequence[str], *, images: bool = False, until: str | None = None) -> Any:
-    """Return the pipeline, a function of (workdir, data, settings, origin, repository).
+    """Return the pipeline, a function of (workdir, data, settings, origin, synthetic, repository).
 
     Parameters
     ----------
@@ -45,7 +45,9 @@ def study(cases: Sequence[str], *, images: bool = False, until: str | None = Non
     wanted = set(steps[: last + 1])
 
     @dsl.pipeline(name="ssfr-study", description="Which gas property, and which scale, knows the sSFR?")
-    def ssfr_study(workdir: str, data: str, settings: str, origin: str, repository: str) -> None:
+    def ssfr_study(
+        workdir: str, data: str, settings: str, origin: str, synthetic: bool, repository: str
+    ) -> None:
         if images:
             catalogue = ingest(workdir=workdir, data=data, settings=settings).outputs["catalogue"]
             sample, maps = catalogue, catalogue
@@ -70,6 +72,7 @@ def study(cases: Sequence[str], *, images: bool = False, until: str | None = Non
             workdir=workdir,
             settings=settings,
             origin=origin,
+            synthetic=synthetic,
             maps=maps,
             prepared=prepared,
             models=dsl.Collected(trained.outputs["model"]),

@@ -11,6 +11,7 @@ def evaluation(
     workdir: str,
     settings: str,
     origin: str,
+    synthetic: bool,
     maps: Input[Dataset],
     prepared: Input[Dataset],
     models: Input[list[Model]],
@@ -23,11 +24,12 @@ def evaluation(
         workdir: folder of the run.
         settings: all settings, as JSON.
         origin: what the data are, for the report's headline.
+        synthetic: whether the galaxies are made up.
         maps: of step 2.
         prepared: of step 3.
         models: of step 4, one a case.
-        scores: predictions.parquet, metrics.json and figures.
-        report: one self-contained page.
+        scores: predictions.parquet, extra_predictions.parquet and metrics.json.
+        report: one self-contained page, with figures and tables beside it.
     """
     from pathlib import Path
     from typing import Any
@@ -37,17 +39,33 @@ def evaluation(
     with open_step("evaluation", workdir, settings) as step:
         maps_dir, prepared_dir = Path(maps.path), Path(prepared.path)
         folders = {model.metadata["case"]: Path(model.path) for model in models}
+        inputs: dict[str, Path | str] = {"maps": maps_dir, "prepared": prepared_dir}
+        inputs |= {f"model/{case}": folder for case, folder in folders.items()}
 
-        def work(output: Path) -> dict[str, Any]:
+        def score(output: Path) -> dict[str, Any]:
             from components.evaluation.evaluate import run
 
-            return run(output, folders, maps_dir, prepared_dir, step.settings, step.progress, origin)
+            return run(output, folders, maps_dir, prepared_dir, step.settings, step.progress)
 
         scores.uri = step.do(
-            work,
-            inputs={"maps": maps_dir, "prepared": prepared_dir}
-            | {f"model/{case}": folder for case, folder in folders.items()},
-            sections=EVERY_SECTION,  # the report prints them all
-            extra={"origin": origin},
+            score, inputs=inputs, sections=("seed", "evaluation", "cases", "preprocessing.split")
         )
-        report.uri = str(Path(scores.uri) / "report.html")
+
+    with open_step("report", workdir, settings) as step:
+        scores_dir = Path(scores.uri)
+
+        def write(output: Path) -> dict[str, Any]:
+            from components.evaluation.evaluate import report
+
+            return report(
+                output, scores_dir, folders, maps_dir, prepared_dir, step.settings, origin, synthetic
+            )
+
+        page = step.do(
+            write,
+            inputs=inputs | {"scores": scores_dir},
+            sections=EVERY_SECTION,  # the page prints them all
+            extra={"origin": origin, "synthetic": synthetic},
+            room="evaluation",
+        )
+        report.uri = str(Path(page) / "report.html")

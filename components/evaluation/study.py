@@ -1,19 +1,21 @@
-"""What a study found, in words: the tables behind a report, its verdict, and what limits it."""
+"""What a study found: the tables behind a report, and how its numbers are written."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 
 from components.config import Settings
+from components.evaluation.cases import CaseGroups
+from components.imagesets.spec import ImageSpec
 
 SMALL_GROUPS = 100
 """Fewer independent groups than this in the test set, and the page says that the sample is small."""
 
-_GROUPS = {"tree": "merger trees", "halo": "halos", "random": "galaxies", "column": "groups"}
 SET_NAMES = {"train": "training", "validation": "validation", "test": "test", "promotion": "promotion"}
 
 
@@ -37,6 +39,10 @@ class Study:
         preparation.json.
     set_aside
         set_aside.csv: snapshot, subhalo_id, reason.
+    extra_predictions
+        As written beside the report: of other seeds, milestones and the audit; may be empty.
+    synthetic
+        Whether the galaxies are made up, as whoever opened the data saw, whatever `origin` says.
     """
 
     origin: str
@@ -48,6 +54,8 @@ class Study:
     histories: Mapping[str, pd.DataFrame]
     preparation: Mapping[str, Any]
     set_aside: pd.DataFrame
+    extra_predictions: pd.DataFrame
+    synthetic: bool = False
 
     @property
     def best(self) -> str:
@@ -55,14 +63,31 @@ class Study:
         return str(self.metrics["best_case"])
 
     @property
+    def scored(self) -> dict[str, dict[str, Any]]:
+        """What is known of every case and baseline that has predictions."""
+        return {name: case for name, case in self.metrics["cases"].items() if "failed" not in case}
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """Case -> why it has no predictions."""
+        cases = self.metrics["cases"]
+        return {name: str(case["failed"]) for name, case in cases.items() if "failed" in case}
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the networks of every case, the one that may be served first."""
+        return list(range(self.settings.seed, self.settings.seed + self.settings.training.seeds))
+
+    @cached_property
+    def cases(self) -> CaseGroups:
+        """The cases that have a model, by what they are."""
+        specs = {case: ImageSpec.model_validate(model["spec"]) for case, model in self.models.items()}
+        return CaseGroups.of(specs)
+
+    @property
     def groups(self) -> str:
         """What a group of galaxies is, in the plural."""
-        method = self.settings.preprocessing.split.method
-        if self.from_images and method != "random":
-            return "groups of the catalogue"
-        if method == "tree" and not self.galaxies["in_tree"].any():
-            method = "halo"  # as preparation did
-        return _GROUPS[method]
+        return str(self.metrics["groups"])
 
     @property
     def not_by_tree(self) -> int:
@@ -76,11 +101,6 @@ class Study:
         """The set of the figures: test, or the first other one that has galaxies."""
         present = self.metrics["sets"]
         return next(name for name in ("test", "promotion", "validation") if present[name]["galaxies"])
-
-    @property
-    def is_synthetic(self) -> bool:
-        """Whether `origin` says that the galaxies are made up."""
-        return "synthetic" in self.origin.lower()
 
     @property
     def from_images(self) -> bool:
@@ -102,110 +122,41 @@ class Study:
         """Return a case's name for the reader."""
         return str(self.metrics["cases"][case]["description"])
 
+    def predicted(self, case: str, split: str) -> pd.DataFrame:
+        """Return the rows of predictions.parquet of a case's first network (or of a baseline)."""
+        table = self.predictions
+        own = table[(table["case"] == case) & (table["split"] == split)]
+        if "seed" in own and case in self.models:
+            own = own[own["seed"] == self.models[case]["seed"]]
+        return own
 
-def verdict(study: Study) -> list[str]:
-    """Return the summary in two or three sentences of plain text."""
-    shown = study.shown_set
-    case = study.metrics["cases"][study.best]
-    score = case["scores"][shown]["all"]
-    confidence = f"{study.metrics['confidence']:.0%}"
-    lines = [
-        f"On the {SET_NAMES[shown]} set ({study.size(score)}), {study.best} predicts log10 sSFR with "
-        f"RMSE {interval(score['rmse'])} dex and r = {interval(score['r'])} ({confidence} intervals)."
-    ]
-    gain = strongest_gain(study, shown)
-    if gain:
-        lines.append(_on_gain(study, *gain))
-    promotion = study.metrics["sets"]["promotion"]
-    if not promotion["galaxies"]:
-        lines.append("The promotion set is empty, so that nothing can be said for promoting it.")
-    elif case["beats_baselines"]:
-        sure = min(
-            (one["rmse"]["probability"] for one in case["gains"]["promotion"]["all"].values()),
-            key=lambda probability: -1.0 if probability is None else probability,
-        )
-        with_probability = "" if sure is None else f" (the strongest with a probability of {sure:.0%})"
-        lines.append(
-            f"On the promotion set ({study.size(promotion)}) it is better than every baseline"
-            f"{with_probability}: it may be promoted."
-        )
-    else:
-        names = ", ".join(study.label(name) for name in case["not_beaten"])
-        lines.append(
-            f"On the promotion set ({study.size(promotion)}) it does not beat: {names}. It has shown no "
-            "knowledge that these simple numbers lack, and is not to be promoted."
-        )
-    return lines
+    def milestones(self, case: str, split: str) -> dict[int, pd.DataFrame]:
+        """Return epoch -> rows of extra_predictions.parquet of a case, in the order of the epochs."""
+        table = self.extra_predictions
+        own = table[(table["case"] == case) & (table["kind"] == "milestone")]
+        epochs = sorted({int(key) for key in own["key"]})
+        return {epoch: own[(own["key"] == str(epoch)) & (own["split"] == split)] for epoch in epochs}
+
+    def probability(self, share: float | None) -> str:
+        """Return a probability that is a share of resamples, no surer than so many can show.
+
+        Of n resamples none may be against, which does not make it impossible: 1 - 1/n is the most (and
+        1/n the least) that is said.
+        """
+        return probability(share, int(self.metrics["resamples"]))
 
 
-def strongest_gain(study: Study, split: str) -> tuple[str, dict[str, float | None]] | None:
-    """Return the baseline over which the best case gains least in RMSE, and the gain; None without any."""
-    over = {
-        name: gain["rmse"]
-        for name, gain in study.metrics["cases"][study.best]["gains"][split]["all"].items()
-        if gain["rmse"]["value"] is not None
-    }
-    return min(over.items(), key=lambda item: item[1]["value"]) if over else None
-
-
-def caveats(study: Study) -> list[str]:
-    """Return what limits the result, most important first, as plain text."""
-    settings, counts = study.settings, study.metrics["sets"]
-    test = counts[study.shown_set]
-    found = []
-    if study.is_synthetic:
-        found.append(
-            "The galaxies are synthetic: the scores say that the program works, nothing about real galaxies."
-        )
-    if study.random_weights:
-        found.append("RANDOM backbone weights: the network was never pretrained.")
-    if test["groups"] < SMALL_GROUPS:
-        found.append(
-            f"Small sample: the {SET_NAMES[study.shown_set]} set has {study.size(test)}. Differences within "
-            "the intervals are not findings."
-        )
-    snapshots = study.galaxies["snapshot"].nunique()
-    if snapshots > 1 and study.not_by_tree:
-        found.append(
-            f"{study.not_by_tree} of {len(study.galaxies)} galaxies, over {snapshots} snapshots, are not "
-            "kept together by merger tree: the same galaxy at another time may be in the training set, so "
-            "the scores are too good."
-        )
-    if not counts["validation"]["galaxies"]:
-        found.append("There is no validation set: nothing was chosen on held-out galaxies.")
-    if test["at_floor"]:
-        found.append(
-            f"{test['at_floor']} of the {test['galaxies']} {SET_NAMES[study.shown_set]} galaxies are at the "
-            f"floor ({settings.preprocessing.label.floor_log10_ssfr:g} dex of 1/yr): scores are given with "
-            "and without them."
-        )
-    if "baseline_cells" not in study.metrics["cases"]:
-        found.append("The data have no count of gas cells: that baseline is left out.")
-    if not study.from_images:
-        found.append(
-            "In the simulations the SFR of a cell follows from its density, so a map of gas mass nearly "
-            "holds the label. What the network learned from structure is its gain over the baselines, not r."
-        )
-    return found
-
-
-def interval(score: Mapping[str, float | None]) -> str:
-    """Return 'value [lower, upper]' with three digits, or a dash where not defined."""
-    value, low, high = (number(score[name]) for name in ("value", "lower", "upper"))
-    return value if score["lower"] is None else f"{value} [{low}, {high}]"
-
-
-def _on_gain(study: Study, baseline: str, gain: Mapping[str, float | None]) -> str:
-    lower = (gain["value"] or 0.0) >= 0.0
-    ends = {"value": gain["value"], "lower": gain["upper"], "upper": gain["lower"]}
-    worse = {name: None if end is None else -end for name, end in ends.items()}
-    zero = ""
-    if gain["lower"] is not None and gain["upper"] is not None:
-        zero = f"; the interval {'excludes' if gain['lower'] > 0 or gain['upper'] < 0 else 'includes'} zero"
-    return (
-        f"Its RMSE is {'lower' if lower else 'higher'} than that of the strongest baseline there, "
-        f"{study.label(baseline)}, by {interval(gain if lower else worse)} dex{zero}."
-    )
+def probability(share: float | None, resamples: int) -> str:
+    """Return a share of resamples as a percentage between 1/n and 1 - 1/n, a dash where not defined."""
+    if share is None:
+        return "–"
+    least = 1.0 / resamples
+    decimals = 0 if resamples < 200 else 1
+    if share > 1.0 - least:
+        return f"> {1.0 - least:.{decimals}%}"
+    if share < least:
+        return f"< {least:.{decimals}%}"
+    return f"{share:.{decimals}%}"
 
 
 def number(value: float | None, signed: bool = False) -> str:
@@ -213,3 +164,9 @@ def number(value: float | None, signed: bool = False) -> str:
     if value is None:
         return "–"
     return f"{value:{'+' if signed else ''}.3f}".replace("-", "−")
+
+
+def interval(score: Mapping[str, float | None]) -> str:
+    """Return 'value [lower, upper]' with three digits, or a dash where not defined."""
+    value, low, high = (number(score[name]) for name in ("value", "lower", "upper"))
+    return value if score["lower"] is None else f"{value} [{low}, {high}]"

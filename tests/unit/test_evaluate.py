@@ -2,32 +2,39 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
-from evaluation_samples import SCATTER, galaxies, predictions, settings
+from evaluation_samples import BASELINES, settings
 from map_samples import physical_maps, sample_table, write_sample
 from training_samples import write_prepared
 
 from components.config import Case, TrainingSettings
 from components.errors import InputError
 from components.evaluation import evaluate
+from components.evaluation import predict as predict_case
+from components.evaluation.component import evaluation
 from components.imagesets.reader import MapReader
 from components.imagesets.spec import load_spec
-from components.models.folder import HISTORY, write_model
+from components.models.folder import HISTORY, write_failure, write_model
 from components.models.networks import build_network
 from components.models.predictor import Predictor
 from components.preprocessing import prepare
 from components.progress import SILENT, Progress
+from components.storage.artifact import publish
 
 PIXELS = 32
 CASES = ("composite", "mass")
-BASELINES = [case for case in SCATTER if case.startswith("baseline_")]
 COLUMNS = [
-    "case", "galaxy", "snapshot", "subhalo_id", "group", "split", "log10_ssfr",
-    "predicted", "lower", "upper", "at_floor",
+    "case", "seed", "galaxy", "snapshot", "subhalo_id", "group", "split", "log10_ssfr",
+    "at_floor", "predicted", "lower", "upper",
 ]  # fmt: skip
+
+
+RESULTS = ("predictions.parquet", "extra_predictions.parquet", "metrics.json")
 
 
 class Ear:
@@ -40,16 +47,17 @@ class Ear:
 
 def chosen_settings(**changed):
     cases = [{"name": "composite"}, {"name": "mass", "channels": ["mass"]}]
-    return settings(cases=cases, training={"compact": {"input_pixels": 16}}, **changed)
+    return settings(cases=cases, **{"training": {"compact": {"input_pixels": 16}}} | changed)
 
 
-def write_untrained(folder, case, maps_dir, prepared_dir, chosen, bias=-10.0):
+def write_untrained(folder, case, maps_dir, prepared_dir, chosen, bias=-10.0, seed=None):
     """Write a model folder of a network that nobody trained."""
     folder.mkdir(parents=True)
+    seed = chosen.seed if seed is None else seed
     table = pd.read_parquet(prepared_dir / "galaxies.parquet")
     with MapReader(maps_dir, table) as reader:
         spec = load_spec(case, chosen.preprocessing, reader.attributes, prepared_dir)
-    network = build_network(chosen.training, spec, chosen.seed)
+    network = build_network(chosen.training, spec, seed)
     description = {
         "case": case.name,
         "model": "compact",
@@ -58,7 +66,7 @@ def write_untrained(folder, case, maps_dir, prepared_dir, chosen, bias=-10.0):
         "spec": spec.model_dump(mode="json"),
         "label": {"name": "log10_ssfr", "unit": "dex of 1/yr", "offset": bias, "scale": 0.5},
         "interval": {"kind": "scaled_sigma", "factor": 1.0},
-        "seed": chosen.seed,
+        "seed": seed,
         "backbone": network.backbone,
         "versions": {"keras": "3"},
     }
@@ -88,7 +96,17 @@ def inputs(tmp_path_factory):
 
 def run(output, inputs, progress=SILENT, **changed):
     output.mkdir(exist_ok=True)
-    return evaluate.run(output, **(inputs | changed), progress=progress, origin="synthetic test")
+    return evaluate.run(output, **(inputs | changed), progress=progress)
+
+
+def write_report(output, evaluation_dir, inputs, **changed):
+    output.mkdir()
+    evaluate.report(output, evaluation_dir, **(inputs | changed), origin="made up", synthetic=True)
+    return (output / "report.html").read_text()
+
+
+def warnings_of(ear):
+    return [event["text"] for event in ear.events if event["kind"] == "warn"]
 
 
 @pytest.fixture(scope="module")
@@ -141,20 +159,18 @@ def test_an_untrained_network_is_not_said_to_beat_the_baselines(tmp_path, inputs
     figures = run(tmp_path / "out", inputs, Progress(ear))
     assert not figures["beats_baselines"]
     assert figures["strongest_baseline"] in BASELINES
-    warnings = [event["text"] for event in ear.events if event["kind"] == "warn"]
-    assert any("does not beat every baseline" in text for text in warnings)
-    assert "not to be promoted" in (tmp_path / "out" / "report.html").read_text()
+    assert any("does not beat every baseline" in text for text in warnings_of(ear))
 
 
 def test_the_same_inputs_give_the_same_bytes(tmp_path, inputs, result):
     run(tmp_path / "again", inputs)
-    for name in ("predictions.parquet", "metrics.json", "report.html", "figures/scores.png"):
+    for name in RESULTS:
         assert (tmp_path / "again" / name).read_bytes() == (result[0] / name).read_bytes()
 
 
 def test_a_killed_evaluation_goes_on_with_the_cases_it_had_finished(tmp_path, inputs, result, monkeypatch):
     output = tmp_path / "killed"
-    predict, done = evaluate._predict, []
+    predict, done = predict_case.predict_case, []
 
     def predict_until_killed(case, *arguments):
         if case == "mass" and "mass" not in done:
@@ -163,20 +179,19 @@ def test_a_killed_evaluation_goes_on_with_the_cases_it_had_finished(tmp_path, in
         done.append(case)
         return predict(case, *arguments)
 
-    monkeypatch.setattr(evaluate, "_predict", predict_until_killed)
+    monkeypatch.setattr(predict_case, "predict_case", predict_until_killed)
     with pytest.raises(KeyboardInterrupt):
         run(output, inputs)
     assert not (output / "predictions.parquet").exists()
     run(output, inputs)
     assert done.count("composite") == 1
-    for name in ("predictions.parquet", "metrics.json", "report.html"):
+    for name in RESULTS:
         assert (output / name).read_bytes() == (result[0] / name).read_bytes()
     assert sorted(path.name for path in output.iterdir()) == sorted(path.name for path in result[0].iterdir())
 
 
-def test_nothing_is_left_behind_but_the_four_results(result):
-    names = {"predictions.parquet", "metrics.json", "report.html", "figures"}
-    assert {path.name for path in result[0].iterdir()} == names
+def test_nothing_is_left_behind_but_the_three_results(result):
+    assert {path.name for path in result[0].iterdir()} == set(RESULTS)
 
 
 def test_a_model_that_diverged_is_named(tmp_path, inputs):
@@ -190,11 +205,9 @@ def test_a_model_that_diverged_is_named(tmp_path, inputs):
     assert not (tmp_path / "out" / "predictions.parquet").exists()
 
 
-def test_no_model_a_reserved_name_and_absent_artifacts_are_one_line_each(tmp_path, inputs):
+def test_no_model_and_absent_artifacts_are_one_line_each(tmp_path, inputs):
     with pytest.raises(InputError, match="no model to evaluate"):
         run(tmp_path / "a", inputs, model_dirs={})
-    with pytest.raises(InputError, match=r"'baseline_mean'.*are the baselines'"):
-        run(tmp_path / "b", inputs, model_dirs={"baseline_mean": inputs["model_dirs"]["mass"]})
     with pytest.raises(InputError, match="not a model folder"):
         run(tmp_path / "c", inputs, model_dirs={"mass": tmp_path})
     with pytest.raises(InputError, match=r"galaxies\.parquet: no such file"):
@@ -207,56 +220,6 @@ def test_nothing_held_out_is_an_error(tmp_path, inputs):
     table.to_parquet(prepared / "galaxies.parquet")
     with pytest.raises(InputError, match="no galaxy was held out"):
         run(tmp_path / "out", inputs, prepared_dir=prepared)
-
-
-def test_the_best_case_is_chosen_on_validation_and_never_on_the_test_set():
-    table = predictions(galaxies(150), {"good": 0.2, "lucky": 0.4} | SCATTER)
-    lucky = (table["case"] == "lucky") & (table["split"] == "test")
-    table.loc[lucky, "predicted"] = table.loc[lucky, "log10_ssfr"]
-    metrics = evaluate.assess(table, settings())
-    assert metrics["cases"]["lucky"]["scores"]["test"]["all"]["rmse"]["value"] == 0.0
-    assert metrics["best_case"] != "lucky"
-
-
-def test_a_model_beats_the_baselines_only_if_it_beats_each_on_the_promotion_set():
-    table = galaxies(150)
-    for scatter, beats in ((0.05, True), (0.9, False)):
-        found = evaluate.assess(predictions(table, SCATTER | {"composite": scatter}), settings())
-        case = found["cases"]["composite"]
-        gains = case["gains"]["promotion"]["all"]
-        assert case["beats_baselines"] == beats
-        assert case["not_beaten"] == [name for name in gains if gains[name]["rmse"]["value"] <= 0]
-
-
-def test_gains_are_differences_of_scores_on_the_same_galaxies():
-    found = evaluate.assess(predictions(galaxies(150), SCATTER), settings())["cases"]
-    for split in evaluate.HELD_OUT:
-        for population in evaluate.POPULATIONS:
-            gain = found["composite"]["gains"][split][population]["baseline_fluxes"]
-            model, baseline = (
-                found[case]["scores"][split][population] for case in ("composite", "baseline_fluxes")
-            )
-            assert gain["rmse"]["value"] == pytest.approx(baseline["rmse"]["value"] - model["rmse"]["value"])
-            assert gain["r"]["value"] == pytest.approx(model["r"]["value"] - baseline["r"]["value"])
-
-
-def test_scores_are_given_with_and_without_the_floored_galaxies():
-    table = galaxies(150)
-    predicted = predictions(table, SCATTER)
-    floored = predicted["at_floor"] & (predicted["case"] == "composite")
-    predicted.loc[floored, "predicted"] += 3.0
-    found = evaluate.assess(predicted, settings())["cases"]["composite"]["scores"]["test"]
-    counts = evaluate.sets(table)["test"]
-    assert found["all"]["galaxies"] - found["above_floor"]["galaxies"] == counts["at_floor"] > 0
-    assert found["all"]["rmse"]["value"] > 2 * found["above_floor"]["rmse"]["value"]
-
-
-def test_an_empty_set_has_null_scores():
-    table = galaxies(150)
-    table = table[table["split"] != "promotion"]
-    found = evaluate.assess(predictions(table, SCATTER), settings())["cases"]["composite"]
-    assert found["scores"]["promotion"]["all"]["rmse"] == {"value": None, "lower": None, "upper": None}
-    assert found["beats_baselines"] is False
 
 
 def test_an_image_catalogue_has_no_baseline_of_cells(tmp_path):
@@ -281,19 +244,26 @@ def test_an_image_catalogue_has_no_baseline_of_cells(tmp_path):
     folder = write_untrained(tmp_path / "model", case, maps_dir, prepared_dir, chosen)
     output = tmp_path / "out"
     output.mkdir()
-    evaluate.run(output, {"composite": folder}, maps_dir, prepared_dir, chosen, SILENT, "EAGLE images")
+    changed = {
+        "model_dirs": {"composite": folder},
+        "maps_dir": maps_dir,
+        "prepared_dir": prepared_dir,
+        "settings": chosen,
+    }
+    evaluate.run(output, **changed, progress=SILENT)
     metrics = json.loads((output / "metrics.json").read_text())
     assert "baseline_cells" not in metrics["cases"]
     named = pd.read_parquet(output / "predictions.parquet")["galaxy"]
     assert set(named) == set(table.loc[table["split"] != "train", "galaxy"])
-    text = (output / "report.html").read_text()
-    assert "sSFR from images" in text
+    text = write_report(tmp_path / "page", output, changed)
+    assert "images" in text
     assert "no count of gas cells" in text
 
 
 def test_without_validation_and_promotion_sets_the_report_is_still_whole(tmp_path, inputs):
     split = {"validation": 0.0, "promotion": 0.0}
-    chosen = chosen_settings(preprocessing={"split": split})
+    training = {"compact": {"input_pixels": 16}, "keep": "last"}
+    chosen = chosen_settings(preprocessing={"split": split}, training=training)
     prepared_dir = tmp_path / "prepared"
     prepared_dir.mkdir()
     prepare.run(prepared_dir, inputs["maps_dir"], inputs["maps_dir"], chosen, SILENT)
@@ -303,10 +273,125 @@ def test_without_validation_and_promotion_sets_the_report_is_still_whole(tmp_pat
         models[case.name] = write_untrained(folder, case, inputs["maps_dir"], prepared_dir, chosen)
         history = pd.read_csv(folder / HISTORY).assign(validation_loss=float("nan"))
         history.to_csv(folder / HISTORY, index=False)
-    output = tmp_path / "out"
+    output, ear = tmp_path / "out", Ear()
     changed = {"model_dirs": models, "prepared_dir": prepared_dir, "settings": chosen}
-    figures = run(output, inputs, **changed)
+    figures = run(output, inputs, Progress(ear), **changed)
     assert not figures["beats_baselines"]
     assert set(pd.read_parquet(output / "predictions.parquet")["split"]) == {"test"}
-    assert (output / "figures" / "training.png").is_file()
-    assert "There is no validation set" in (output / "report.html").read_text()
+    assert any("the promotion set is empty" in text for text in warnings_of(ear))
+    assert not any("does not beat" in text for text in warnings_of(ear))
+    metrics = json.loads((output / "metrics.json").read_text())
+    assert metrics["best_case"] == "composite"
+    assert metrics["best_case_rule"].startswith("the first case; there is neither")
+    assert "There is no validation set" in write_report(tmp_path / "page", output, inputs, **changed)
+    assert (tmp_path / "page" / "figures" / "training.png").is_file()
+
+
+def write_audited(root, inputs):
+    """Write a case with another seed, a milestone and an audit, and galaxies split for the audit."""
+    chosen, maps_dir, prepared_dir = inputs["settings"], inputs["maps_dir"], root / "prepared"
+    shutil.copytree(inputs["prepared_dir"], prepared_dir)
+    table = pd.read_parquet(prepared_dir / "galaxies.parquet")
+    for number, method in enumerate(("random", "tree", "halo")):
+        table[f"audit_{method}"] = np.where(np.arange(len(table)) % 5 == number, "test", "train")
+    table.to_parquet(prepared_dir / "galaxies.parquet")
+    folder = root / "composite"
+    members = {
+        "": chosen.seed, "seeds/2": 2, "milestones/5": chosen.seed,
+        "audit/random": chosen.seed, "audit/tree": chosen.seed, "audit/halo": chosen.seed,
+    }  # fmt: skip
+    for number, (name, seed) in enumerate(members.items()):
+        written = root / f"member{number}"
+        write_untrained(written, chosen.cases[0], maps_dir, prepared_dir, chosen, -10.0 - number, seed)
+        shutil.copytree(written, folder / name, dirs_exist_ok=True)
+    return inputs | {"model_dirs": {"composite": folder}, "prepared_dir": prepared_dir}
+
+
+def test_seeds_milestones_and_the_audit_are_predicted_beside_the_first_network(tmp_path, inputs):
+    audited, ear = write_audited(tmp_path, inputs), Ear()
+    run(tmp_path / "out", audited, Progress(ear))
+    table = pd.read_parquet(audited["prepared_dir"] / "galaxies.parquet")
+    extra = pd.read_parquet(tmp_path / "out" / "extra_predictions.parquet")
+    assert set(zip(extra["kind"], extra["key"], strict=True)) == {
+        ("seed", "2"), ("milestone", "5"), ("audit", "random"), ("audit", "tree"), ("audit", "halo"),
+    }  # fmt: skip
+    for method in ("random", "tree", "halo"):
+        own = extra[(extra["kind"] == "audit") & (extra["key"] == method)]
+        assert set(own["galaxy"]) == set(table.loc[table[f"audit_{method}"] == "test", "galaxy"])
+        assert set(own["split"]) == {"test"}
+    with MapReader(audited["maps_dir"], table[table["split"] != "train"]) as reader:
+        maps = reader.maps(np.arange(len(reader)))
+    for kind, name in (("seed", "seeds/2"), ("milestone", "milestones/5")):
+        expected = Predictor.load(audited["model_dirs"]["composite"] / name).predict_maps(maps)
+        np.testing.assert_allclose(
+            extra.loc[extra["kind"] == kind, "predicted"], expected.log10_ssfr, atol=1e-5
+        )
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert set(metrics["cases"]["composite"]["seeds"]) == {"1", "2"}
+    assert set(metrics["cases"]["composite"]["milestones"]) == {"5"}
+    assert metrics["audit"]["methods"]["random"]["galaxies"] == 24
+    said = [event["text"] for event in ear.events if event["kind"] == "say"]
+    assert any(text.startswith("leakage audit of composite: r random - tree = ") for text in said)
+
+
+def test_only_galaxies_that_a_network_needs_are_read(tmp_path, inputs):
+    audited, ear = write_audited(tmp_path, inputs), Ear()
+    run(tmp_path / "out", audited, Progress(ear))
+    table = pd.read_parquet(audited["prepared_dir"] / "galaxies.parquet")
+    needed = (table["split"] != "train") | (
+        table[["audit_random", "audit_tree", "audit_halo"]] == "test"
+    ).any(axis=1)
+    (total,) = {event["total"] for event in ear.events if event.get("label") == "predictions of composite"}
+    assert total == needed.sum() < len(table)
+
+
+def test_a_case_whose_training_broke_down_is_left_out_and_named(tmp_path, inputs):
+    broken, ear = tmp_path / "broken", Ear()
+    broken.mkdir()
+    write_failure(broken, "mass", "the loss is not finite in epoch 3")
+    dirs = inputs["model_dirs"] | {"mass": broken}
+    figures = run(tmp_path / "out", inputs, Progress(ear), model_dirs=dirs)
+    assert figures["failed_cases"] == ["mass"]
+    assert any("'mass'" in text and "not finite in epoch 3" in text for text in warnings_of(ear))
+    metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert metrics["cases"]["mass"]["failed"] == "the loss is not finite in epoch 3"
+    assert metrics["best_case"] == "composite"
+    with pytest.raises(InputError, match="every case broke down; 'mass': the loss is not finite"):
+        run(tmp_path / "none", inputs, model_dirs={"mass": broken})
+
+
+def test_one_galaxy_with_a_bad_pixel_is_named_and_training_is_not_blamed(tmp_path, inputs):
+    maps_dir = shutil.copytree(inputs["maps_dir"], tmp_path / "maps")
+    table = pd.read_parquet(inputs["prepared_dir"] / "galaxies.parquet")
+    held_out = table[table["split"] == "test"].iloc[3]
+    with h5py.File(maps_dir / held_out["map_file"], "r+") as file:
+        file["maps"][held_out["map_row"], :, 3, 3] = np.inf
+    with pytest.raises(InputError) as refused:
+        run(tmp_path / "out", inputs, maps_dir=maps_dir)
+    place = f"{held_out['map_file']}: row {held_out['map_row']}, {held_out['galaxy']}, has infinite pixels"
+    assert place in str(refused.value)
+    assert "diverged" not in str(refused.value)
+
+
+def test_a_setting_that_only_the_page_prints_makes_no_prediction_again(tmp_path, inputs):
+    def artifact(name, folder):
+        staging = shutil.copytree(folder, tmp_path / f"{name}-staging")
+        publish(staging, tmp_path / name, {"key": name})
+        return SimpleNamespace(path=str(tmp_path / name), metadata={"case": name})
+
+    maps, prepared = artifact("maps", inputs["maps_dir"]), artifact("prepared", inputs["prepared_dir"])
+    models = [artifact("composite", inputs["model_dirs"]["composite"])]
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    made = []
+    for port in (8500, 8501):
+        chosen = chosen_settings(serving={"port": port})
+        scores, page = SimpleNamespace(uri=""), SimpleNamespace(uri="")
+        evaluation.python_func(
+            str(workdir), chosen.model_dump_json(), "a test", False, maps, prepared, models, scores, page
+        )
+        made.append((scores.uri, page.uri))
+    assert made[0][0] == made[1][0]
+    assert made[0][1] != made[1][1]
+    assert len(list((workdir / "evaluation").iterdir())) == 1
+    assert (tmp_path / "run" / "report").is_dir()

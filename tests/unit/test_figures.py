@@ -6,17 +6,38 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+import report_samples
 from evaluation_samples import SCATTER, study
 from matplotlib import image
 from PIL import Image
+from report_samples import BANDS, FIELDS, THESIS_CASES, whole
 
 from components.config import Filter
-from components.evaluation import figures, gallery
+from components.evaluation import comparison, figures, gallery, pictures, thesis_charts
 from components.evaluation.drawing import draw
+from components.evaluation.own_figures import own_figures
+from components.evaluation.style import save
+from components.evaluation.thesis_figures import thesis_figures
 from components.imagesets.reader import MapReader
 from components.imagesets.spec import ChannelScale, ImageSpec
 
-ALL = {"scores", "true_predicted", "residuals", "distributions", "gallery", "training"}
+THESIS = {
+    "figure_2_8_sfr_mass",
+    "figure_3_1_ssfr",
+    "figure_3_2_composite",
+    "figure_3_3_gallery",
+    "figure_3_4_blurs",
+    "figure_3_5_structures",
+    "figure_4_1_distributions",
+    "figure_4_2_epochs",
+    "figure_4_3_single_channels",
+    "figure_4_4_blurs",
+    "figure_4_5_structures",
+    "figure_4_6_gallery",
+    "figure_4_7_gallery",
+    "figure_4_8_gallery",
+}
+OWN = {"scores", "differences", "scale_sweep", "audit", "true_predicted", "residuals", "gallery", "training"}
 
 
 def write_maps(folder, maps, fields, method="histogram"):
@@ -57,33 +78,164 @@ def spec(**changed):
     return ImageSpec(**(default | changed))
 
 
-def test_every_figure_is_written_as_png_and_is_not_blank(tmp_path, reader):
-    found = study()
-    found.models["composite"]["spec"]["scales"] = {"mass": {"softening": 1.0, "mean": 0.0, "std": 1.0}}
-    drawn = draw(tmp_path / "figures", found, reader)
-    assert set(drawn) == ALL
-    for path in drawn.values():
-        with Image.open(path) as picture:
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """The figures of a study with every part, drawn once."""
+    folder = tmp_path_factory.mktemp("whole")
+    found = whole(trees=60)
+    report_samples.write_maps(folder, found.galaxies)
+    with MapReader(folder, found.galaxies) as reader:
+        return draw(folder / "figures", found, reader)
+
+
+@pytest.fixture(scope="module")
+def thesis(tmp_path_factory):
+    """The thesis' figures of a study with every part, by name."""
+    return plates(whole(trees=60), tmp_path_factory.mktemp("thesis"))[0]
+
+
+def plates(found, folder):
+    """Return all figures by name, and those left out, without writing them."""
+    report_samples.write_maps(folder, found.galaxies)
+    with MapReader(folder, found.galaxies) as reader:
+        made = [*thesis_figures(found, reader), *own_figures(found, reader)]
+    return {plate.name: plate for plate in made if hasattr(plate, "name")}, {
+        absent.title: absent.reason for absent in made if hasattr(absent, "reason")
+    }
+
+
+def test_a_study_with_every_part_has_every_figure(drawn):
+    assert set(drawn.drawn) == THESIS | OWN
+    assert drawn.left_out == {}
+
+
+def test_every_figure_is_written_as_png_and_as_pdf_and_is_not_blank(drawn):
+    for one in drawn.drawn.values():
+        with Image.open(one.path) as picture:
             assert picture.format == "PNG"
             assert picture.width > 500
             assert np.asarray(picture.convert("L")).std() > 5
+        assert one.path.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
+        assert one.title
+        assert one.caption.endswith(".")
 
 
-def test_the_same_data_give_the_same_bytes_without_a_date(tmp_path, reader):
-    found = study()
-    found.models["composite"]["spec"]["scales"] = {"mass": {"softening": 1.0, "mean": 0.0, "std": 1.0}}
-    first, second = (draw(tmp_path / name, found, reader) for name in "ab")
-    for name in ALL:
-        assert first[name].read_bytes() == second[name].read_bytes()
-        assert b"Date" not in first[name].read_bytes()
-        assert b"tEXt" not in first[name].read_bytes()[:200]
+@pytest.mark.parametrize("kind", ["png", "pdf"])
+def test_the_same_data_give_the_same_bytes_without_a_date(tmp_path, kind):
+    for name in "ab":
+        save(figures.residual_histogram(np.linspace(-1, 1, 50), "title"), tmp_path / f"{name}.{kind}")
+    first, second = ((tmp_path / f"{name}.{kind}").read_bytes() for name in "ab")
+    assert first == second
+    assert b"CreationDate" not in first
+    assert b"tEXt" not in first[:200]
 
 
-def test_a_case_without_epochs_has_no_training_curve(tmp_path, reader):
-    found = study()
-    found.models["composite"]["spec"]["scales"] = {"mass": {"softening": 1.0, "mean": 0.0, "std": 1.0}}
+def test_figures_without_their_cases_are_left_out_with_a_reason(tmp_path):
+    cases = {case: THESIS_CASES[case] for case in ("composite", "mass")}
+    made, left_out = plates(whole(trees=60, cases=cases), tmp_path)
+    assert THESIS - set(made) == {
+        "figure_3_4_blurs",
+        "figure_3_5_structures",
+        "figure_4_4_blurs",
+        "figure_4_5_structures",
+        "figure_4_7_gallery",
+        "figure_4_8_gallery",
+    }
+    assert left_out["Figure 3.4: blurs"] == "the run has no such cases"
+
+
+def test_a_table_without_masses_has_no_figure_of_them(tmp_path):
+    found = whole(trees=60)
+    found.galaxies.drop(columns=["total_mass_msun"], inplace=True)
+    made, left_out = plates(found, tmp_path)
+    assert "figure_2_8_sfr_mass" not in made
+    assert "Figure 2.8: SFR against total mass" in left_out
+
+
+def test_the_composite_is_compared_at_each_milestone_and_at_the_end(thesis):
+    titles = [axes.get_title() for axes in thesis["figure_4_2_epochs"].figure.axes[::2]]
+    assert [title.split("\n")[0] for title in titles] == [
+        "500 epochs",
+        "1000 epochs",
+        "weights kept (best validation)",
+    ]
+    assert all("r = 0." in title for title in titles)
+
+
+def test_a_comparison_says_pearsons_r_and_marks_sigma():
+    random = np.random.default_rng(0)
+    truth = random.normal(-10, 0.5, 400)
+    predicted = truth + random.normal(0.1, 0.3, 400)
+    r = float(np.corrcoef(truth, predicted)[0, 1])
+    left, right = thesis_charts.comparisons([thesis_charts.Comparison("mass", truth, predicted, r)]).axes
+    assert left.get_title() == f"mass\nr = {r:.3f}"
+    residual = predicted - truth
+    ends = [line.get_xdata()[0] for line in right.lines[:2]]
+    assert ends == pytest.approx([residual.mean() - residual.std(), residual.mean() + residual.std()])
+
+
+def test_twenty_galaxies_of_the_training_sample_are_ordered_by_their_ssfr(thesis):
+    for name in ("figure_3_3_gallery", "figure_4_6_gallery", "figure_4_7_gallery", "figure_4_8_gallery"):
+        captions = [axes.get_title() for axes in thesis[name].figure.axes if axes.get_title()]
+        assert len(captions) == gallery.TYPICAL
+        numbers = [caption for caption in captions if caption != "SFR = 0"]
+        digits = [caption.strip("$").replace(r"\times10^{", "e").rstrip("}") for caption in numbers]
+        values = [float(one) for one in digits]
+        assert values == sorted(values, reverse=True)
+        assert captions[: len(values)] == numbers  # SFR = 0 come last
+
+
+def test_filters_of_one_kind_share_one_scale(thesis):
+    for name in ("figure_3_4_blurs", "figure_3_5_structures"):
+        shown = [axes for axes in thesis[name].figure.axes if axes.images]
+        first, *filtered = shown
+        assert first.get_title() == "no filter"
+        assert all("σ = " in axes.get_title() for axes in filtered)
+        assert len({axes.images[0].get_clim() for axes in filtered}) == 1
+    low, high = filtered[0].images[0].get_clim()
+    assert low == -high
+
+
+def test_bands_have_a_figure_where_there_are_bands(tmp_path):
+    found = whole(trees=60, cases={"composite": THESIS_CASES["composite"], "blur3": BANDS["band3"]})
+    assert "bands" in plates(found, tmp_path)[0]
+
+
+def test_a_case_without_epochs_has_no_training_curve(tmp_path):
+    found = whole(trees=60, cases={"composite": THESIS_CASES["composite"]})
     found.histories["composite"] = found.histories["composite"].iloc[:0]
-    assert set(draw(tmp_path / "figures", found, reader)) == ALL - {"training"}
+    made, left_out = plates(found, tmp_path)
+    assert "training" not in made
+    assert left_out["Training"] == "the best case was trained for no epoch"
+
+
+def test_the_matrix_shows_each_difference_from_both_sides_and_no_certainty():
+    nan = float("nan")
+    gain = np.array([[nan, 0.2], [-0.2, nan]])
+    sure = np.array([[nan, 1.0], [0.0, nan]])
+    axes = comparison.difference_matrix(["mass", "entropy"], gain, sure, 500).axes[0]
+    assert [text.get_text() for text in axes.texts] == [">99", "<1"]
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["mass", "entropy"]
+
+
+def test_the_sweep_draws_each_family_and_skips_what_is_not_defined():
+    nan = float("nan")
+    cases = [
+        comparison.Scaled("blurs", (1.0,), (0.5, 0.4, 0.6)),
+        comparison.Scaled("blurs", (4.0,), (nan, nan, nan)),
+        comparison.Scaled("bands", (1.0, 4.0), (0.7, nan, nan)),
+    ]
+    axes = comparison.scale_sweep(cases, ("composite", (0.8, 0.7, 0.9)), "kpc").axes[0]
+    assert axes.get_legend_handles_labels()[1] == ["composite, no filter", "blurs", "bands"]
+    assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4"]
+    assert "[kpc]" in axes.get_xlabel()
+
+
+def test_galaxies_without_star_formation_have_a_row_of_their_own():
+    mass, sfr = np.array([1e11, 2e11, 3e11]), np.array([0.0, 1.0, 2.0])
+    axes = thesis_charts.sfr_against_mass(mass, sfr).axes[0]
+    assert "SFR = 0: 1 galaxies" in [text.get_text() for text in axes.texts]
+    thesis_charts.sfr_against_mass(mass, np.zeros(3))
 
 
 def test_the_chart_puts_the_lowest_rmse_on_top_and_says_what_is_not_defined():
@@ -109,14 +261,17 @@ def test_samples_of_any_size_can_be_drawn(tmp_path, count):
                 truth, predicted, predicted - 0.2, predicted + 0.2, "title", "note"
             ),
             figures.residual_histogram(predicted - truth, "title"),
-            figures.distributions(truth, truth, predicted, -13.0, "test"),
+            thesis_charts.training_and_predicted(truth, predicted, -13.0, "test"),
+            thesis_charts.ssfr_histogram(truth, -13.0, 1),
+            thesis_charts.sfr_against_mass(10.0**-truth, 10.0**truth),
+            thesis_charts.comparisons([thesis_charts.Comparison("title", truth, predicted, 0.5)]),
         )
     ):
-        figures.save(figure, tmp_path / f"{number}.png", dpi=40)
+        save(figure, tmp_path / f"{number}.png", dpi=40)
 
 
 def test_residuals_that_are_all_zero_can_be_drawn(tmp_path):
-    figures.save(figures.residual_histogram(np.zeros(5), "title"), tmp_path / "zero.png", dpi=40)
+    save(figures.residual_histogram(np.zeros(5), "title"), tmp_path / "zero.png", dpi=40)
 
 
 def test_the_gallery_goes_from_the_most_to_the_least_star_forming(tmp_path):
@@ -130,7 +285,7 @@ def test_the_gallery_goes_from_the_most_to_the_least_star_forming(tmp_path):
     with MapReader(tmp_path, found.galaxies) as opened:
         figure = gallery.draw(own, found.galaxies, opened, spec())
         structures = spec(filter=Filter(kind="structures", sigma=2.0))
-        figures.save(gallery.draw(own, found.galaxies, opened, structures), tmp_path / "s.png", dpi=40)
+        save(gallery.draw(own, found.galaxies, opened, structures), tmp_path / "s.png", dpi=40)
     captions = [axes.get_ylabel() for axes in figure.axes if "true" in axes.get_ylabel()]
     truths = [float(caption.split("\n")[1].removeprefix("true ").replace("−", "-")) for caption in captions]
     assert len(captions) == 8
@@ -174,7 +329,13 @@ def test_the_gallery_of_one_channel_has_three_galaxies_a_row_and_one_scale(tmp_p
     titles = [axes.get_title() for axes in figure.axes if "true" in axes.get_title()]
     assert len(titles) == 12
     assert figure.axes[-1].get_xlabel() == "mass [Msun]"
-    figures.save(figure, tmp_path / "one.png", dpi=40)
+    save(figure, tmp_path / "one.png", dpi=40)
+
+
+def test_a_colour_bar_has_short_numbers():
+    assert pictures.power(130.4) == "130"
+    assert pictures.power(-12.0) == "−12"
+    assert pictures.power(1.234e-9, digits=3) == r"$1.23\times10^{-9}$"
 
 
 def test_many_cases_fit_in_the_chart_and_the_curves(tmp_path):
@@ -209,4 +370,21 @@ def test_a_long_name_of_a_file_is_cut_over_its_picture_and_is_no_formula(tmp_pat
     axes = gallery.draw(own, found.galaxies, reader, mass).axes[0]
     name = axes.get_title().split("\n")[0]
     assert name.startswith("…")
-    assert name.replace(r"\$", "$")[1:] in set(own["galaxy"].str[-23:])
+    assert name.replace(r"\$", "$")[1:] in set(own["galaxy"].str[-17:])
+
+
+def test_a_dark_channel_of_an_8_bit_picture_is_not_the_one_that_is_shown(tmp_path):
+    found = study()
+    maps = np.zeros((int(found.galaxies["map_row"].max()) + 1, 3, 16, 16), np.float32)
+    maps[:, 0] = 1.0  # entropy alone has light
+    write_maps(tmp_path, maps, list(FIELDS))
+    with MapReader(tmp_path, found.galaxies) as opened:
+        eight_bit = spec(
+            pixel_type="uint8",
+            stretch="lupton",
+            composite=FIELDS,
+            weighting="sum",
+            maxima=dict.fromkeys(FIELDS, 1.0),
+        )
+        assert gallery.channel_to_show(0, opened, eight_bit) == "entropy"
+        assert gallery.channel_to_show(0, opened, spec()) == "mass"

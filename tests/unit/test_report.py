@@ -1,16 +1,23 @@
 """The page: self-contained, escaped, and honest about data, weights, sample size and baselines."""
 
+import csv
+import io
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import pandas as pd
 import pytest
 from evaluation_samples import SCATTER, galaxies, predictions, settings, study
+from PIL import Image
+from report_samples import BANDS, THESIS_CASES, whole
 
-from components.evaluation.evaluate import assess, sets
-from components.evaluation.report import page
-from components.evaluation.study import caveats, interval, number, verdict
-
-PNG = b"\x89PNG\r\n\x1a\n"
+from components.evaluation import report
+from components.evaluation.assess import assess
+from components.evaluation.drawing import Drawings, Drawn
+from components.evaluation.prose import caveats, verdict
+from components.evaluation.report_tables import tables
+from components.evaluation.study import interval, number, probability
 
 
 class Reader(HTMLParser):
@@ -33,6 +40,14 @@ class Reader(HTMLParser):
         self.text.append(data)
 
 
+def reassessed(predicted, table, chosen):
+    """Return a study of other predictions."""
+    found = study(chosen=chosen)
+    extra = found.extra_predictions.iloc[:0]
+    metrics = assess(predicted, extra, table, chosen, {})
+    return replace(found, predictions=predicted, metrics=metrics, galaxies=table, extra_predictions=extra)
+
+
 def read(text):
     reader = Reader()
     reader.feed(text)
@@ -43,8 +58,13 @@ def read(text):
 @pytest.fixture(scope="module")
 def figure(tmp_path_factory):
     path = tmp_path_factory.mktemp("figures") / "scores.png"
-    path.write_bytes(PNG + bytes(100))
+    Image.new("RGB", (8, 8), "red").save(path)
     return path
+
+
+def page(found, figures=None, left_out=None):
+    drawn = {name: Drawn(path, name, "A caption.", "wide") for name, path in (figures or {}).items()}
+    return report.page(found, Drawings(drawn, left_out or {}), tables(found))
 
 
 def test_the_page_is_one_file_without_scripts_or_anything_from_elsewhere(figure):
@@ -72,22 +92,25 @@ def test_a_hostile_origin_case_or_reason_is_text_and_never_markup(figure):
     assert attack in "".join(reader.text)
 
 
-def test_the_headline_names_the_data_the_model_the_sample_and_the_seed():
-    text = "".join(read(page(study(origin="synthetic universe of seed 4"), {})).text)
+def test_the_headline_names_the_data_the_model_the_sample_and_the_seeds():
+    found = study(origin="recommended preset; data: universe 4", chosen=settings(training={"seeds": 2}))
+    text = "".join(read(page(found)).text)
     for said in (
-        "synthetic universe of seed 4",
-        "synthetic data",
+        "recommended preset; data: universe 4. 298 galaxies in 149 merger trees at 2 snapshots; 1 case; "
+        "weights trained from scratch; seeds 1, 2.",
         "compact CNN",
-        "298 galaxies in 149 merger trees",
-        "Seed",
     ):
         assert said in text
 
 
-def test_data_are_called_synthetic_only_if_they_are():
-    text = page(study(origin="EAGLE L0025"), {})
+@pytest.mark.parametrize("origin", ["EAGLE L0025", "synthetic preset; data: simulation synthetic-tests"])
+def test_data_are_called_synthetic_only_if_they_are_whatever_the_user_calls_them(origin):
+    real = replace(study(origin=origin), synthetic=False)
+    text = page(real)
     assert "synthetic data" not in text
-    assert "EAGLE L0025" in text
+    assert origin in text
+    assert not any("synthetic" in caveat for caveat in caveats(real))
+    assert "synthetic data" in page(replace(study(origin="TNG50-1"), synthetic=True))
 
 
 def test_random_weights_are_shouted_and_imagenet_named_with_its_digest():
@@ -149,9 +172,7 @@ def test_a_model_that_is_worse_on_the_test_set_is_not_shown_as_good():
     predicted = predictions(table, SCATTER)
     bad = (predicted["case"] == "composite") & (predicted["split"] == "test")
     predicted.loc[bad, "predicted"] += 2.0
-    found = study()
-    found.metrics.clear()
-    found.metrics.update(assess(predicted, chosen) | {"sets": sets(table)})
+    found = reassessed(predicted, table, chosen)
     assert found.metrics["cases"]["composite"]["beats_baselines"]
     assert 'class="verdict "' in page(found, {})
 
@@ -159,9 +180,7 @@ def test_a_model_that_is_worse_on_the_test_set_is_not_shown_as_good():
 def test_without_a_promotion_set_nothing_may_be_promoted():
     table, chosen = galaxies(150), settings()
     table = table[table["split"] != "promotion"].reset_index(drop=True)
-    found = study()
-    found.metrics.clear()
-    found.metrics.update(assess(predictions(table, SCATTER), chosen) | {"sets": sets(table)})
+    found = reassessed(predictions(table, SCATTER), table, chosen)
     assert not found.metrics["cases"]["composite"]["beats_baselines"]
     assert "promotion set is empty" in verdict(found)[-1]
     page(found, {})
@@ -209,3 +228,123 @@ def test_numbers_have_a_true_minus_and_a_dash_where_not_defined():
 
 def test_the_same_study_gives_the_same_page(figure):
     assert page(study(), {"scores": figure}) == page(study(), {"scores": figure})
+
+
+def test_a_probability_is_no_surer_than_the_resamples_can_show():
+    assert probability(1.0, 500) == "> 99.8%"
+    assert probability(0.0, 500) == "< 0.2%"
+    assert probability(0.998, 500) == "99.8%"
+    assert probability(1.0, 100) == "> 99%"
+    assert probability(None, 100) == "–"
+    found = study()  # of 100 resamples
+    text = "".join(read(page(found)).text)
+    assert "> 99%" in text
+    assert "99.9%" not in text
+    assert "100.0%" not in text
+    gains = found.metrics["cases"]["composite"]["promotion"]
+    assert f"least surely than the {found.label(gains['hardest'])}: probability > 99%" in verdict(found)[-1]
+
+
+def test_tables_name_the_set_that_they_are_of():
+    table, chosen = galaxies(150), settings()
+    table = table[table["split"] != "test"].reset_index(drop=True)
+    found = tables(reassessed(predictions(table, SCATTER), table, chosen))
+    gains = found["gains_composite"]
+    assert "RMSE, promotion [dex]" in gains.columns
+    assert not any("test" in column for column in gains.columns)
+    assert "scores_test" not in found
+    assert "scores_promotion" in found
+
+
+@pytest.mark.parametrize(("in_tree", "word"), [(True, "groups of the catalogue"), (False, "galaxies")])
+def test_groups_of_an_image_catalogue_are_its_own_under_a_random_split_too(in_tree, word):
+    table = galaxies(150).assign(file="a.png", in_tree=in_tree)
+    chosen = settings(preprocessing={"split": {"method": "random"}})
+    found = reassessed(predictions(table, SCATTER), table, chosen)
+    assert found.groups == word
+    assert found.metrics["groups"] == word
+
+
+def test_a_case_that_failed_is_named_with_its_reason_and_has_no_scores():
+    found = whole()
+    text = "".join(read(page(found)).text)
+    assert "Case blur5 failed: the loss is not finite in epoch 3" in text
+    assert "9 cases (1 more failed)" in text
+    assert all(row[0] != "blur5" for row in tables(found)["scores_test"].rows)
+    assert any("blur5" in caveat for caveat in caveats(found))
+
+
+def test_the_findings_are_printed_before_all_else():
+    text = "".join(read(page(whole())).text)
+    assert text.index("Which property knows most: ") < text.index("The best case: composite.")
+
+
+def test_figures_that_are_left_out_are_said_to_be():
+    text = "".join(read(page(study(), left_out={"Figure 4.4: blurs": "the run has no such cases"})).text)
+    assert "Figure 4.4: blurs: the run has no such cases." in text
+
+
+def test_every_table_is_csv_with_every_digit():
+    found = tables(whole())
+    assert {
+        "table_iii_1",
+        "scores_test",
+        "scores_test_above_floor",
+        "gains_mass",
+        "differences_r",
+        "differences_rmse",
+        "seeds",
+        "audit",
+        "scale_sweep",
+        "sets",
+    } <= set(found)
+    for table in found.values():
+        rows = list(csv.reader(io.StringIO(table.csv())))
+        assert len(rows) == 1 + len(table.rows)
+        assert {len(row) for row in rows} == {len(rows[0])}
+    scores = list(csv.DictReader(io.StringIO(found["scores_test"].csv())))
+    known = whole().metrics["cases"]["temperature"]["scores"]["test"]["all"]["r"]
+    temperature = next(row for row in scores if row["case"] == "temperature")
+    assert float(temperature["Pearson r"]) == known["value"]
+    assert float(temperature["Pearson r, lower"]) == known["lower"]
+
+
+def test_table_iii_1_has_each_snapshot_with_its_redshift_and_ssfr():
+    found = whole()
+    rows = list(csv.DictReader(io.StringIO(tables(found)["table_iii_1"].csv())))
+    assert [row["snapshot"] for row in rows] == ["99", "95", "all"]
+    own = found.galaxies[found.galaxies["snapshot"] == 95]
+    assert float(rows[1]["z"]) == pytest.approx(0.0485)
+    assert int(rows[1]["galaxies"]) == len(own)
+    assert float(rows[1]["mean sSFR"]) == pytest.approx(own["ssfr_stellar_per_yr"].mean())
+    assert float(rows[1]["min sSFR"]) == own.loc[own["sfr_msun_per_yr"] > 0, "ssfr_stellar_per_yr"].min()
+    assert int(rows[1]["SFR = 0"]) == own["zero_sfr"].sum()
+
+
+def test_a_difference_is_told_from_the_better_case():
+    table = tables(whole())["differences_r"]
+    assert all(row[1]["value"] >= 0 for row in table.rows)
+    known = whole().metrics["differences"]["test"]
+    first = next(
+        one for one in known if (one["a"], one["b"], one["metric"]) == ("entropy", "temperature", "r")
+    )
+    assert first["value"] < 0
+    shown = next(row for row in table.rows if row[0] == "temperature over entropy")
+    assert shown[1]["lower"] == -first["upper"]
+    assert shown[2] == pytest.approx(1 - first["probability"])
+
+
+def test_cases_are_sorted_by_what_they_are_and_by_their_scale():
+    cases = whole(cases={**THESIS_CASES, "blur5": BANDS["band3"]}).cases
+    assert cases.composite == cases.main == "composite"
+    assert cases.channels == ("entropy", "mass", "temperature")
+    assert cases.of_mass == "mass"
+    assert cases.gaussians == ("blur3", "blur10")
+    assert cases.structures == ("structures3", "structures5", "structures10")
+
+
+def test_of_several_seeds_only_the_first_network_is_drawn():
+    found = whole()
+    both = pd.concat([found.predictions.assign(seed=seed) for seed in (1, 2)])
+    twice = replace(found, predictions=both)
+    assert len(twice.predicted("mass", "test")) == len(found.predicted("mass", "test"))

@@ -374,7 +374,7 @@ def test_some_galaxies_are_quenched_and_form_no_star_at_all() -> None:
     quenched = [i for i in range(60) if make_halo(settings, i, 99).members[0].galaxy.quenched]
     assert 2 <= len(quenched) <= 16
     for index in quenched[:3]:
-        for law in ("schmidt", "small_clumps", "temperature", "none"):
+        for law in ("schmidt", "small_clumps", "mass_clumps", "temperature", "none"):
             data = make_halo_data(settings.model_copy(update={"law": law}), index, 99)
             assert data.subhalos["SubhaloSFR"][0] == 0.0
             n = data.subhalos["SubhaloLenType"][0, GAS]
@@ -465,6 +465,27 @@ def test_small_clumps_form_stars_by_mass_and_nothing_else_does(sample: list[tupl
         assert np.median(galaxy.clumps.size_kpc) < 1.5
 
 
+def test_columns_of_lumps_set_the_rate_and_neither_their_temperature_nor_the_mass_of_gas_does(
+    sample: list[tuple[Galaxy, Gas]],
+) -> None:
+    label = log_ssfr("mass_clumps", sample)
+    columns = []
+    for galaxy, _ in sample:
+        lumps = [galaxy.clumps, galaxy.fountains]
+        mass = np.concatenate([kind.mass_msun for kind in lumps])
+        size = np.concatenate([kind.size_kpc for kind in lumps])
+        columns.append(np.log10(np.average(mass / (2 * np.pi * size**2), weights=mass)))
+    np.testing.assert_allclose(label, -10 + 2 * (np.array(columns) - np.log10(5e7)))
+    for quantity in (
+        lambda g: g.gas_mass_msun,
+        lambda g: g.clumps.mass_msun.sum() / g.fountains.mass_msun.sum(),
+        lambda g: g.warm_temperature_k,
+        lambda g: g.scale_kpc,
+    ):
+        values = np.log10([quantity(galaxy) for galaxy, _ in sample])
+        assert abs(correlation(label, values)) < 0.35
+
+
 def test_temperature_sets_the_rate_and_mass_does_not(sample: list[tuple[Galaxy, Gas]]) -> None:
     label = log_ssfr("temperature", sample)
     warm = [
@@ -493,7 +514,7 @@ def test_the_gas_is_the_same_under_every_law() -> None:
     settings = UniverseSettings(galaxies=4, cells_min=500, cells_max=500)
     tables = [
         make_halo_data(settings.model_copy(update={"law": law}), 1, 95).gas
-        for law in ("schmidt", "small_clumps", "temperature", "none")
+        for law in ("schmidt", "small_clumps", "mass_clumps", "temperature", "none")
     ]
     for name in tables[0]:
         same = all(np.array_equal(tables[0][name], other[name]) for other in tables[1:])

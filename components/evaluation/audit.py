@@ -1,0 +1,92 @@
+"""The leakage audit: how much of a score comes from galaxies that the network saw at another time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from components.evaluation.metrics import Resamples, Sample, bootstrap, gain, scores, with_interval
+from components.progress import Progress
+
+METHODS = ("random", "halo", "tree")
+"""The splits, from the most to the least that twins may leak through."""
+
+
+def audit(
+    case: str, samples: Mapping[str, Sample], count: int, confidence: float, seed: int, sigma: float | None
+) -> dict[str, Any]:
+    """Score one case under each split, and the gaps in r between them.
+
+    Every method has a test set of its own, so a gap can't be paired: each set is resampled by itself, by
+    the groups in it, and the gap's interval is that of the differences of the draws. Galaxies in two sets
+    make the two scores alike, so that the interval is rather too wide.
+
+    Parameters
+    ----------
+    case
+        Its name.
+    samples
+        Method -> its test set; `group` says which galaxies are the same one at other times, under every
+        method alike.
+    count, confidence, seed
+        Of the resamples.
+    sigma
+        Standard deviation of r between seeds, drawn into every gap; None: unknown, and left out.
+
+    Returns
+    -------
+    dict
+        As metrics.json holds it: case, methods (scores with intervals, galaxies, groups), gap
+        ("random-tree" -> value, lower, upper, probability that the first is higher).
+    """
+    methods: dict[str, dict[str, Any]] = {}
+    draws: dict[str, npt.NDArray[np.float64]] = {}
+    values: dict[str, float] = {}
+    for number, method in enumerate(name for name in METHODS if name in samples):
+        sample = samples[method]
+        resamples = Resamples(sample.group, count, seed + number)
+        drawn, found = bootstrap(sample, resamples), scores(sample)
+        methods[method] = {"galaxies": len(sample), "groups": resamples.groups} | {
+            name: with_interval(value, drawn[name], confidence).to_json() for name, value in found.items()
+        }
+        luck = np.random.default_rng((seed, number)).normal(0.0, sigma or 0.0, count)
+        draws[method], values[method] = drawn["r"] + luck, found["r"]
+    gap = {
+        f"{a}-{b}": gain(values[a] - values[b], draws[a] - draws[b], confidence).to_json()
+        for a, b in combinations(methods, 2)
+    }
+    return {"case": case, "methods": methods, "gap": gap, "seed_sigma": sigma}
+
+
+def same_galaxy(galaxies: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """Return (n,) a number that galaxies share if they are one galaxy at several times.
+
+    The merger tree, whatever the split in use; without trees the group of the split.
+    """
+    if "tree_id" not in galaxies:
+        return galaxies["group"].to_numpy(np.int64)
+    in_tree = galaxies["in_tree"].to_numpy(bool)
+    keys = np.where(in_tree, galaxies["tree_id"].astype(str), "group " + galaxies["group"].astype(str))
+    return np.unique(keys, return_inverse=True)[1].astype(np.int64)
+
+
+def announce(found: Mapping[str, Any], progress: Progress) -> None:
+    """Say the scores and the gaps."""
+    parts = [f"{_interval(score['r'])} ({method})" for method, score in found["methods"].items()]
+    progress.say(f"leakage audit of {found['case']}: r = {', '.join(parts)}")
+    for name, gap in found["gap"].items():
+        first, second = name.split("-")
+        progress.say(f"leakage audit of {found['case']}: r {first} - {second} = {_interval(gap)}")
+
+
+def _interval(score: Mapping[str, float | None]) -> str:
+    if score["value"] is None:
+        return "not defined"
+    if score["lower"] is None or score["upper"] is None:
+        return f"{score['value']:.3f}"
+    return f"{score['value']:.3f} [{score['lower']:.3f}, {score['upper']:.3f}]"

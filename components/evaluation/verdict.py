@@ -1,0 +1,280 @@
+"""The study's verdict: does anything know the sSFR, which property does, and at which scale."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Question = Literal["knowledge", "property", "combination", "scale"]
+
+_SETS = ("test", "promotion", "validation")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The answer to one question, from paired differences in r.
+
+    Attributes
+    ----------
+    question
+        knowledge: does the best case know anything; property: which single channel knows most;
+        combination: do several channels know more than the best one; scale: of which size are the
+        structures that know most.
+    about
+        The channels that a scale is found for, joined by "+"; else "".
+    answer
+        nothing or something; a channel; "more" or "no more"; "below 3 kpc", "above 3 kpc", "1 to 3 kpc".
+        None: the galaxies leave it open.
+    probability
+        Of the least sure comparison that the answer rests on; None where there is none.
+    text
+        The answer in a sentence, with its numbers.
+    """
+
+    question: Question
+    about: str
+    answer: str | None
+    probability: float | None
+    text: str
+
+
+def findings(metrics: Mapping[str, Any]) -> list[Finding]:
+    """Return what the study found, as far as its cases and galaxies can tell.
+
+    Every answer is from galaxies that neither trained a network nor chose one: the cases that stand for a
+    property are chosen on the validation set, and compared on the test set. Galaxies at the floor are
+    left out where there are some, since little gas tells them from the others under any law. A comparison
+    decides if its interval excludes zero; it includes the luck of training where a case has several seeds.
+
+    Parameters
+    ----------
+    metrics
+        metrics.json.
+    """
+    study = _Compared.of(metrics)
+    if not study.models:
+        return []
+    ranked = study.ranking(study.models)
+    known = _knowledge(study, ranked[0])
+    if known.answer != "something":
+        return [known]
+    found = [known, *_property(study, ranked)]
+    families = dict.fromkeys(study.channels[case] for case in ranked)
+    return found + [one for channels in families for one in _scale(study, channels)]
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The differences in r of one set and population, either way round, and what the cases are."""
+
+    shown: str
+    population: str
+    models: tuple[str, ...]
+    scores: Mapping[str, Mapping[str, Any]]
+    channels: Mapping[str, tuple[str, ...]]
+    filters: Mapping[str, Mapping[str, Any]]
+    differences: Mapping[tuple[str, str], Mapping[str, Any]]
+    to_choose: Mapping[tuple[str, str], Mapping[str, Any]]
+
+    @classmethod
+    def of(cls, metrics: Mapping[str, Any]) -> _Compared:
+        sets = metrics["sets"]
+        shown = next((name for name in _SETS if sets[name]["galaxies"]), "test")
+        chooses = "validation" if sets["validation"]["galaxies"] else shown
+        floored = sets[shown]["at_floor"] > 0
+        population = "above_floor" if floored else "all"
+        key = "differences_above_floor" if floored else "differences"
+        models = {
+            case: found
+            for case, found in metrics["cases"].items()
+            if found["kind"] == "model" and "failed" not in found and found["channels"]
+        }
+        return cls(
+            shown=shown,
+            population=population,
+            models=tuple(models),
+            scores={case: found["scores"][shown][population] for case, found in models.items()},
+            channels={case: tuple(found["channels"]) for case, found in models.items()},
+            filters={case: found["filter"] for case, found in models.items()},
+            differences=_both_ways(metrics[key][shown]),
+            to_choose=_both_ways(metrics[key][chooses]),
+        )
+
+    def ranking(self, cases: Sequence[str]) -> list[str]:
+        """Return cases from the highest to the lowest r on the set that chooses."""
+
+        def above_others(case: str) -> float:
+            values = [self.to_choose[case, other]["value"] for other in cases if other != case]
+            return sum(-1.0 if value is None else value for value in values)
+
+        return sorted(cases, key=above_others, reverse=True)
+
+    def find(self, channels: tuple[str, ...], kind: str, sigma: float | None = None) -> str | None:
+        """Return the case of these channels and filter."""
+        for case in self.models:
+            filtered = self.filters[case]
+            same = self.channels[case] == channels and filtered["kind"] == kind
+            if same and sigma in (None, filtered["sigma"]):
+                return case
+        return None
+
+
+def _both_ways(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    result = {}
+    for one in records:
+        if one["metric"] != "r":
+            continue
+        result[one["a"], one["b"]] = dict(one)
+        turned: dict[str, Any] = {
+            "value": _minus(one["value"]),
+            "lower": _minus(one["upper"]),
+            "upper": _minus(one["lower"]),
+            "probability": None if one["probability"] is None else 1.0 - one["probability"],
+        }
+        result[one["b"], one["a"]] = turned
+    return result
+
+
+def _knowledge(study: _Compared, leader: str) -> Finding:
+    score = study.scores[leader]
+    r = score["r"]
+    galaxies = f"{score['galaxies']} galaxies of the {study.shown} set"
+    if study.population == "above_floor":
+        galaxies += " above the floor"
+    if r["value"] is not None and r["lower"] is None:
+        text = f"{leader} has r = {_range(r)} on {galaxies}, too few independent ones for an interval."
+        return Finding("knowledge", "", None, None, text)
+    if r["value"] is None or r["lower"] <= 0.0:
+        found = "is not defined" if r["value"] is None else f"= {_range(r)}"
+        text = (
+            f"No case has shown that it knows anything of the sSFR: the best on the validation set, "
+            f"{leader}, has r {found} on {galaxies}, which is not above 0."
+        )
+        return Finding("knowledge", "", "nothing", None, text)
+    text = f"The best case on the validation set, {leader}, has r = {_range(r)} on {galaxies}."
+    return Finding("knowledge", "", "something", None, text)
+
+
+def _property(study: _Compared, ranked: Sequence[str]) -> list[Finding]:
+    """Compare the best case of each single channel, filtered or not, then with all channels together."""
+    best: dict[str, str] = {}
+    for case in ranked:
+        if len(study.channels[case]) == 1:
+            best.setdefault(study.channels[case][0], case)
+    if not best:
+        return []
+    leader, *others = best
+    found = []
+    if others:
+        compared = [study.differences[best[leader], best[other]] for other in others]
+        decided = all(_decides(one) for one in compared)
+        lists = ", ".join(
+            f"than {_named(other, best[other])} by {_range(one)} (probability {_percent(one)})"
+            for other, one in zip(others, compared, strict=True)
+        )
+        text = f"{_named(leader, best[leader])} has a higher r {lists}"
+        text += "." if decided else ": not all of these differences exclude zero, so that it stays open."
+        text = text[0].upper() + text[1:]
+        found.append(Finding("property", "", leader if decided else None, _least(compared), text))
+    several = [case for case in ranked if len(study.channels[case]) > 1]
+    if several:
+        one = study.differences[several[0], best[leader]]
+        decided, worse = _decides(one), _decides(study.differences[best[leader], several[0]])
+        answer = "more" if decided else "no more" if worse else None
+        text = (
+            f"Several channels together ({several[0]}) against {_named(leader, best[leader])}: "
+            f"r is higher by {_range(one)} (probability {_percent(one)})."
+        )
+        found.append(Finding("combination", "", answer, one["probability"], text))
+    return found
+
+
+def _scale(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
+    """Ask at each scale whether what is smaller or what is larger knows more.
+
+    Where a scale has only one of the two filters, that case is compared with the unfiltered one: what a
+    filter takes away is missed.
+    """
+    about = "+".join(channels)
+    filtered = [
+        study.filters[case]
+        for case in study.models
+        if study.channels[case] == channels and study.filters[case]["kind"] in ("gaussian", "structures")
+    ]
+    units = {one["unit"] for one in filtered}
+    if len(units) != 1:  # none at all, or scales that can't be put in an order
+        return []
+    unit = units.pop()
+    whole = study.find(channels, "none")
+    small: dict[float, Mapping[str, Any]] = {}
+    large: dict[float, Mapping[str, Any]] = {}
+    for sigma in sorted({one["sigma"] for one in filtered}):
+        blurred = study.find(channels, "gaussian", sigma)
+        structures = study.find(channels, "structures", sigma)
+        below = structures or whole
+        above = blurred or whole
+        if below and above:
+            if blurred:
+                small[sigma] = study.differences[below, blurred]
+            if structures:
+                large[sigma] = study.differences[above, structures]
+    if not small and not large:
+        return []
+    below_scale = min((sigma for sigma, one in small.items() if _decides(one)), default=None)
+    above_scale = max((sigma for sigma, one in large.items() if _decides(one)), default=None)
+    parts = [
+        f"what is smaller than {sigma:g} {unit} knows more than what is larger by {_range(one)} "
+        f"(probability {_percent(one)})"
+        for sigma, one in small.items()
+    ]
+    parts += [
+        f"what is larger than {sigma:g} {unit} knows more than what is smaller by {_range(one)} "
+        f"(probability {_percent(one)})"
+        for sigma, one in large.items()
+        if sigma not in small
+    ]
+    rests = [small[below_scale]] if below_scale is not None else []
+    rests += [large[above_scale]] if above_scale is not None else []
+    answer = _scale_answer(below_scale, above_scale, unit)
+    text = f"Scales of {about}, in r: {'; '.join(parts)}."
+    return [Finding("scale", about, answer, _least(rests), text)]
+
+
+def _scale_answer(below: float | None, above: float | None, unit: str) -> str | None:
+    if below is None:
+        return None if above is None else f"above {above:g} {unit}"
+    if above is None:
+        return f"below {below:g} {unit}"
+    return f"{above:g} to {below:g} {unit}" if above < below else None
+
+
+def _decides(one: Mapping[str, Any]) -> bool:
+    return one["lower"] is not None and one["lower"] > 0.0
+
+
+def _least(compared: Sequence[Mapping[str, Any]]) -> float | None:
+    known = [one["probability"] for one in compared]
+    return min(known) if known and None not in known else None
+
+
+def _named(channel: str, case: str) -> str:
+    return channel if case == channel else f"{channel} ({case})"
+
+
+def _range(one: Mapping[str, Any]) -> str:
+    if one["value"] is None:
+        return "an unknown amount"
+    if one["lower"] is None:
+        return f"{one['value']:.3f}"
+    return f"{one['value']:.3f} [{one['lower']:.3f}, {one['upper']:.3f}]"
+
+
+def _percent(one: Mapping[str, Any]) -> str:
+    if one["probability"] is None:
+        return "unknown"
+    return f"{min(max(one['probability'], 0.01), 0.99):.0%}"  # a resample more or less says no more
+
+
+def _minus(value: float | None) -> float | None:
+    return None if value is None else -value

@@ -1,0 +1,120 @@
+"""The verdict on studies whose scatter is known: what knows most, at which scale, and what stays open."""
+
+import pytest
+from evaluation_samples import (
+    BASELINES,
+    TEN_CASES,
+    extra_predictions,
+    galaxies,
+    predictions,
+    ten_case_settings,
+)
+
+from components.evaluation.assess import assess
+from components.evaluation.verdict import findings
+
+
+def found(scatter, trees=300, absent=(), **changed):
+    """Return (question, about) -> finding for cases with a scatter each [dex]; None: a guess at random."""
+    table = galaxies(trees)
+    table = table[~table["split"].isin(absent)]
+    known = {case: sigma for case, sigma in scatter.items() if sigma is not None} | BASELINES
+    predicted = predictions(table, {case: scatter.get(case) or 0.5 for case in (*scatter, *BASELINES)})
+    for number, case in enumerate(case for case in scatter if case not in known):
+        rows = predicted["case"] == case
+        mixed = predicted.loc[rows, "log10_ssfr"].sample(frac=1.0, random_state=number)
+        predicted.loc[rows, "predicted"] = mixed.to_numpy()
+    extra = extra_predictions(table, {}, audit_case=None)
+    metrics = assess(predicted, extra, table, ten_case_settings(**changed), {})
+    return {(one.question, one.about): one for one in findings(metrics)}
+
+
+ALL = "entropy+mass+temperature"
+SCALES = [case for case in TEN_CASES if case.startswith(("blur", "structures"))]
+
+
+def test_the_property_that_knows_most_is_named_with_its_probability():
+    one = found({"temperature": 0.2, "mass": 0.6, "entropy": 0.8})["property", ""]
+    assert one.answer == "temperature"
+    assert one.probability > 0.99
+    assert one.text.startswith("Temperature has a higher r than mass by 0.")
+
+
+def test_properties_that_know_alike_are_left_open():
+    one = found({"temperature": 0.30, "mass": 0.30, "entropy": 0.8})["property", ""]
+    assert one.answer is None
+    assert "stays open" in one.text
+
+
+def test_when_nothing_is_known_nothing_else_is_asked():
+    answers = found(dict.fromkeys(("temperature", "mass", "entropy")))
+    assert list(answers) == [("knowledge", "")]
+    one = answers["knowledge", ""]
+    assert one.answer == "nothing"
+    assert "not above 0" in one.text
+
+
+def test_galaxies_at_the_floor_are_no_knowledge():
+    # Told from the others by their lack of gas alone, they would give an r above 0.
+    table = galaxies(300)
+    predicted = predictions(table, {"mass": 0.5} | BASELINES)
+    own = (predicted["case"] == "mass") & ~predicted["at_floor"]
+    mixed = predicted.loc[own, "log10_ssfr"].sample(frac=1.0, random_state=1)
+    predicted.loc[own, "predicted"] = mixed.to_numpy()
+    metrics = assess(predicted, extra_predictions(table, {}, audit_case=None), table, ten_case_settings(), {})
+    assert metrics["cases"]["mass"]["scores"]["test"]["all"]["r"]["lower"] > 0.1
+    (one,) = findings(metrics)
+    assert one.answer == "nothing"
+    assert "above the floor" in one.text
+
+
+@pytest.mark.parametrize(
+    ("changed", "answer"),
+    [
+        ({"blur3": 0.6, "blur5": 0.6, "blur10": 0.6, "structures3": 0.2, "structures5": 0.2,
+          "structures10": 0.2}, "below 3 px"),
+        ({"blur3": 0.2, "blur5": 0.2, "blur10": 0.2, "structures3": 0.6, "structures5": 0.6,
+          "structures10": 0.6}, "above 10 px"),
+        ({"blur3": 0.2, "blur5": 0.3, "blur10": 0.6, "structures3": 0.6, "structures5": 0.3,
+          "structures10": 0.2}, "3 to 10 px"),
+        (dict.fromkeys(SCALES, 0.3), None),
+    ],
+)  # fmt: skip
+def test_the_scale_that_knows_most_is_bracketed(changed, answer):
+    one = found({"composite": 0.2} | changed)["scale", ALL]
+    assert one.answer == answer
+    assert (one.probability is None) == (answer is None)
+
+
+def test_blurs_alone_are_compared_with_what_they_blur():
+    one = found({"composite": 0.3, "blur3": 0.25, "blur10": 0.9})["scale", ALL]
+    assert one.answer == "below 10 px"
+
+
+def test_several_channels_may_know_more_than_the_best_one():
+    for scatter, answer in ((0.1, "more"), (0.6, "no more")):
+        one = found({"composite": scatter, "mass": 0.3, "entropy": 0.5})["combination", ""]
+        assert one.answer == answer
+
+
+def test_without_a_validation_set_the_verdict_is_still_given():
+    answers = found({"temperature": 0.2, "mass": 0.8}, absent=("validation", "promotion"))
+    assert answers["property", ""].answer == "temperature"
+
+
+def test_a_failed_case_and_a_single_one_are_no_obstacle():
+    table = galaxies(100)
+    predicted = predictions(table, {"composite": 0.2} | BASELINES)
+    extra = extra_predictions(table, {}, audit_case=None)
+    metrics = assess(predicted, extra, table, ten_case_settings(), {"mass": "the loss is not finite"})
+    assert [one.question for one in findings(metrics)] == ["knowledge"]
+
+
+def test_one_group_leaves_everything_open():
+    table = galaxies(100)
+    table["group"] = (table["split"] == "train").astype(int)
+    predicted = predictions(table, {"mass": 0.2, "entropy": 0.6} | BASELINES)
+    metrics = assess(predicted, extra_predictions(table, {}, audit_case=None), table, ten_case_settings(), {})
+    (one,) = findings(metrics)
+    assert one.answer is None
+    assert "too few independent ones" in one.text
