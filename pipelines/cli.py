@@ -1,4 +1,4 @@
-"""The command line: ssfr simulate | run | serve | predict | settings."""
+"""The command line: ssfr simulate | run | serve | predict | settings | faults."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import yaml
 from pydantic import ValidationError
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from components.config import Settings, UniverseSettings, load_settings
 from components.errors import InputError, nearest
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+_TITLE = "log10 sSFR [1/yr]"
 _out = Console()
 _err = Console(stderr=True)
 
@@ -40,7 +42,9 @@ def simulate(
     galaxies: Annotated[int, typer.Option(help="merger trees that end inside the cuts")] = 300,
     snapshots: Annotated[str, typer.Option(help="numbers, comma separated, newest first")] = "99,95",
     seed: Annotated[int, typer.Option()] = 1,
-    law: Annotated[str, typer.Option(help="schmidt, small_clumps, temperature or none")] = "schmidt",
+    law: Annotated[
+        str, typer.Option(help="schmidt, small_clumps, mass_clumps, temperature or none")
+    ] = "schmidt",
     cells_min: Annotated[int, typer.Option(help="gas cells of the poorest galaxy")] = 10_000,
     cells_max: Annotated[int, typer.Option(help="gas cells of the richest galaxy")] = 30_000,
     chunks: Annotated[int, typer.Option(help="files a snapshot")] = 3,
@@ -88,13 +92,19 @@ def run(
     repository: Annotated[
         Path | None, typer.Option(help="folder of served models; by default models in the workdir")
     ] = None,
+    export: Annotated[
+        str | None, typer.Option(help="thesis: also write the thesis' own files, pictures included")
+    ] = None,
     overrides: Overrides = None,
 ) -> None:
     """Do the whole study on this machine: from galaxies to a model in service."""
     from pipelines import local
     from pipelines.display import display
 
-    settings = load_settings(preset_path(preset), parse_overrides(overrides))
+    changes = parse_overrides(overrides)
+    if export is not None:
+        changes["evaluation.export"] = export
+    settings = load_settings(preset_path(preset), changes)
     source = local.Data.parse(data)
     with display(_err) as sink:
         outcome = local.run(
@@ -170,10 +180,14 @@ def predict(
             }
             print(json.dumps(row))
         return
-    table = Table("galaxy", "predicted", "interval", "sSFR [1/yr]", "version", title="log10 sSFR [1/yr]")
+    table = Table("galaxy", "predicted", "interval", "sSFR [1/yr]", "version", title=_TITLE)
     for name, log10_ssfr, lower, upper, ssfr, served_by in rows:
         table.add_row(
-            name, f"{log10_ssfr:.3f}", f"{lower:.3f} .. {upper:.3f}", f"{ssfr:.3g}", f"{model} {served_by}"
+            Text(name),
+            f"{log10_ssfr:.3f}",
+            f"{lower:.3f} .. {upper:.3f}",
+            f"{ssfr:.3g}",
+            Text(f"{model} {served_by}"),
         )
     _out.print(table)
 
@@ -183,6 +197,14 @@ def show_settings(preset: Preset = "recommended", overrides: Overrides = None) -
     """Print every setting of a preset, as a file to edit."""
     settings = load_settings(preset_path(preset), parse_overrides(overrides))
     print(yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False), end="")
+
+
+@app.command()
+def faults(preset: Preset = "recommended", overrides: Overrides = None) -> None:
+    """Print the thesis' faults, and what these settings do about each."""
+    from pipelines.faults import fault_table
+
+    _out.print(fault_table(load_settings(preset_path(preset), parse_overrides(overrides))))
 
 
 def preset_path(name: str) -> Path:
@@ -226,20 +248,25 @@ def parse_overrides(overrides: list[str] | None) -> dict[str, Any]:
 def _show(outcome: Any, settings: Settings) -> None:
     """Print where the results are and, when a model was deployed, what it answered."""
     for label, folder in outcome.artifacts.items():
-        _out.print(f"{label:22} {folder}", highlight=False, soft_wrap=True)
+        _say(f"{label:22} {folder}")
     if outcome.report:
-        _out.print(f"{'report':22} {outcome.report}", highlight=False, soft_wrap=True)
+        _say(f"{'report':22} {outcome.report}")
     deployed = outcome.deployment
     if not deployed:
         return
     state = "champion" if deployed["promoted"] else "not promoted"
     version = f"{settings.deployment.name}, version {deployed['version']}"
-    _out.print(f"{'model':22} {version}, {state}: {deployed['reason']}")
+    _say(f"{'model':22} {version}, {state}: {deployed['reason']}")
     example = deployed["example"]
-    table = Table("held-out galaxy", "true", "offline", "over gRPC", title="log10 sSFR [1/yr]")
-    table.add_row(example["galaxy"], *(f"{example[key]:.4f}" for key in ("true", "offline", "served")))
+    table = Table("held-out galaxy", "true", "offline", "over gRPC", title=_TITLE)
+    table.add_row(Text(example["galaxy"]), *(f"{example[key]:.4f}" for key in ("true", "offline", "served")))
     _out.print(table)
-    _out.print(f"largest difference, served - offline: {deployed['max_difference_dex']:.1e} dex")
+    _say(f"largest difference, served - offline: {deployed['max_difference_dex']:.1e} dex")
+
+
+def _say(line: str) -> None:
+    """Print a line as it is: names of files may look like markup."""
+    _out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def main() -> None:

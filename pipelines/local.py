@@ -22,12 +22,16 @@ from components.processes import locked
 from components.progress import Progress, Sink, disk_is_full
 from components.step import EVENTS, LOCK
 from components.storage.artifact import MANIFEST, STAGING, atomic_file, read_json, write_json
+from components.training.plan import check_settings
 from pipelines.display import Heard, following
 from pipelines.estimate import check_disk, estimate
 from pipelines.study import IMAGE_STEPS, STEPS, study
 
 LOG = "kfp.log"
+REPORT = "report.html"
+MODEL_CARD = "model-card.md"
 _ROOT = ".kfp"
+_BEFORE_TRAINING = {*STEPS[: STEPS.index("training")], *IMAGE_STEPS[: IMAGE_STEPS.index("training")]}
 _LIBRARIES = ("kfp", "numpy", "h5py", "keras", "tensorflow", "scikit-learn", "illustris_python")
 
 
@@ -92,7 +96,7 @@ def run(
     repository
         Folder of served models; by default ``models`` in `workdir`.
     until
-        Last step to do.
+        Last step to do; manifest.json, which is of a whole run, is then called manifest-STEP.json.
 
     Raises
     ------
@@ -101,23 +105,23 @@ def run(
     RuntimeError
         A bug: the message holds the step's traceback.
     """
+    if until not in _BEFORE_TRAINING:
+        check_settings(settings)
+    synthetic = not data.images and _is_synthetic(Path(data.location))
     repository = (repository or workdir / "models").resolve()
     workdir = workdir.resolve()
-    arguments = {
+    arguments: dict[str, Any] = {
         "workdir": str(workdir),
         "data": data.location,
         "settings": settings.model_dump_json(),
-        "origin": f"{preset} preset; data: {_origin(data)}",
+        "origin": f"{preset} preset; data: {_origin(data, synthetic)}",
+        "synthetic": synthetic,
         "repository": str(repository),
     }
     first = IMAGE_STEPS[0] if data.images else STEPS[0]
     cases = [case.name for case in settings.cases]
     stages = {last: study(cases, images=data.images, until=last) for last in dict.fromkeys((first, until))}
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"--workdir {workdir}: can't be a folder: {error.strerror}") from None
-    with locked(workdir / LOCK, str(workdir)):
+    with locked(workdir / LOCK, f"--workdir {workdir}"):
         started = time.time()
         events = workdir / EVENTS
         events.unlink(missing_ok=True)
@@ -131,7 +135,9 @@ def run(
         if failure is not None:
             _explain(failure, heard, log)
         outcome = _outcome(workdir, heard.artifacts)
-        _write_manifest(workdir / MANIFEST, settings, arguments, outcome, started)
+        # A run that stops early does not take the place of a whole one.
+        manifest = MANIFEST if until is None else f"manifest-{until}.json"
+        _write_manifest(workdir / manifest, settings, arguments, outcome, started)
         if until is None:
             shutil.rmtree(workdir / STAGING, ignore_errors=True)
         return outcome
@@ -189,7 +195,7 @@ class _Log(io.TextIOBase):
         return "\n".join(line.removeprefix("    ") for line in (found + text).splitlines())
 
 
-def _run_kfp(pipeline: Any, arguments: dict[str, str], workdir: Path, log: _Log) -> str | None:
+def _run_kfp(pipeline: Any, arguments: dict[str, Any], workdir: Path, log: _Log) -> str | None:
     """Run through kfp.local with its output in the log; return why it failed, or None."""
     from kfp import local
 
@@ -210,28 +216,31 @@ def _run_kfp(pipeline: Any, arguments: dict[str, str], workdir: Path, log: _Log)
     return None
 
 
-def _origin(data: Data) -> str:
+def _origin(data: Data, synthetic: bool) -> str:
     """Say what the data are: a universe of our own is never passed off as a simulation."""
-    if data.images:
-        return f"image catalogue {Path(data.location).name}"
-    location = Path(data.location)  # a TNG directory, or the `output` in it
-    if any((folder / "universe.json").exists() for folder in (location, location.parent)):
+    if synthetic:
         return "SYNTHETIC universe, not a cosmological simulation"
-    return f"simulation {Path(data.location).name}"
+    return f"{'image catalogue' if data.images else 'simulation'} {Path(data.location).name}"
+
+
+def _is_synthetic(location: Path) -> bool:
+    """Whether a TNG directory, or the `output` in it, is a universe that ssfr wrote."""
+    return any((folder / "universe.json").exists() for folder in (location, location.parent))
 
 
 def _outcome(workdir: Path, artifacts: dict[str, Path]) -> Outcome:
     report = None
-    if "evaluation" in artifacts:
-        report = workdir / "report.html"
-        with atomic_file(report) as part:
-            shutil.copyfile(artifacts["evaluation"] / "report.html", part)
+    if "report" in artifacts:
+        for name in (MODEL_CARD, REPORT):
+            with atomic_file(workdir / name) as part:
+                shutil.copyfile(artifacts["report"] / name, part)
+        report = workdir / REPORT
     deployment = read_json(artifacts["deployment"] / "deployment.json") if "deployment" in artifacts else None
     return Outcome(artifacts, report, deployment)
 
 
 def _write_manifest(
-    path: Path, settings: Settings, arguments: dict[str, str], outcome: Outcome, started: float
+    path: Path, settings: Settings, arguments: dict[str, Any], outcome: Outcome, started: float
 ) -> None:
     """Write what it takes to run this again."""
     steps = {label: read_json(folder / MANIFEST) for label, folder in outcome.artifacts.items()}

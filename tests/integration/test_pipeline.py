@@ -90,7 +90,7 @@ def test_no_tree_is_on_both_sides_of_the_split(finished):
 
 def test_the_manifest_says_how_to_run_it_again(finished):
     manifest = json.loads((finished[0] / "manifest.json").read_text())
-    assert set(manifest["steps"]) == {*STEPS} - {"training"} | {"training/composite"}
+    assert set(manifest["steps"]) == {*STEPS} - {"training"} | {"training/composite", "report"}
     assert manifest["settings"]["training"]["epochs"] == 4
     assert "SYNTHETIC" in manifest["origin"]
     assert manifest["versions"]["keras"]
@@ -104,9 +104,19 @@ def test_a_second_run_finds_everything_done(finished, universe, settings):
 
 
 def test_until_stops_after_a_step(universe, settings, tmp_path):
-    ssfr("run", settings, "--data", universe, "--workdir", tmp_path, "--until", "projection")
-    assert only(tmp_path, "projection").is_dir()
-    assert not (tmp_path / "preprocessing").exists()
+    workdir = tmp_path / "run[/b] of [new]"
+    result = ssfr("run", settings, "--data", universe, "--workdir", workdir, "--until", "projection")
+    assert str(only(workdir, "projection")) in result.stdout
+    assert not (workdir / "preprocessing").exists()
+    assert not (workdir / "manifest.json").exists()
+
+
+def test_a_run_that_stops_early_leaves_the_manifest_of_the_whole_one(finished, universe, settings):
+    workdir, _ = finished
+    before = (workdir / "manifest.json").read_text()
+    ssfr("run", settings, "--data", universe, "--workdir", workdir, "--until", "catalog")
+    assert (workdir / "manifest.json").read_text() == before
+    assert set(json.loads((workdir / "manifest-catalog.json").read_text())["steps"]) == {"catalog"}
 
 
 def in_the_middle_of(step, events):
@@ -128,12 +138,13 @@ def in_the_middle_of(step, events):
     return step in ("catalog", "preprocessing") or any(event["kind"] == "task" for event in after)
 
 
-def processes_of(workdir):
+def processes_of(mark):
+    """Whoever was started with this mark in the environment, which worker processes inherit."""
     found = []
-    for command in Path("/proc").glob("[0-9]*/cmdline"):
+    for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
-            if str(workdir).encode() in command.read_bytes():
-                found.append(command.parent.name)
+            if mark.encode() in environment.read_bytes():
+                found.append(environment.parent.name)
         except OSError:
             continue
     return found
@@ -142,20 +153,23 @@ def processes_of(workdir):
 def test_killed_in_every_step_it_ends_the_same(finished, universe, settings, tmp_path):
     workdir = tmp_path / "run"
     command = [*SSFR, "run", str(settings), "--data", str(universe), "--workdir", str(workdir)]
+    mark = f"KILLED_RUN={tmp_path}"
+    environment = os.environ | dict([mark.split("=")])
     for step in STEPS:
         with (tmp_path / "log").open("w") as log:
-            process = subprocess.Popen(command, stdout=log, stderr=log)
+            process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
         while not in_the_middle_of(step, workdir / "events.jsonl"):
             assert process.poll() is None, (tmp_path / "log").read_text()
             time.sleep(0.005)
+        assert len(processes_of(mark)) > 1
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         deadline = time.monotonic() + 10
-        while processes_of(workdir) and time.monotonic() < deadline:
+        while processes_of(mark) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert processes_of(workdir) == []
+        assert processes_of(mark) == []
         assert not (workdir / step).exists()
-        assert list((workdir / ".staging").glob(f"{step}-*"))
+        assert any(path.is_dir() for path in (workdir / ".staging").glob(f"{step}-*"))
     ssfr(*command[3:])
     whole = finished[0]
     for step, name in (
@@ -323,3 +337,17 @@ def test_an_image_catalogue_goes_the_whole_way(tmp_path):
     assert deployed["max_difference_dex"] < 1e-4
     galaxies = pd.read_parquet(only(workdir, "preprocessing") / "galaxies.parquet")
     assert galaxies["zero_sfr"].sum() == 1
+
+
+def test_absent_imagenet_weights_are_refused_before_the_first_step(universe, tmp_path):
+    workdir = tmp_path / "run"
+    absent = f"training.vgg16.weights={tmp_path / 'absent.h5'}"
+    ended = ssfr("run", "thesis", "--data", universe, "--workdir", workdir, "--set", absent, check=False)
+    assert ended.returncode == 2
+    assert "absent.h5" in ended.stderr and "Traceback" not in ended.stderr
+    assert not (workdir / "catalog").exists()
+
+
+def test_faults_prints_every_row_of_the_table():
+    printed = ssfr("faults", "thesis").stdout
+    assert all(f"│ {number} " in printed for number in range(1, 21))
