@@ -11,6 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -93,7 +94,7 @@ def _features(images: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarra
     from components.models.weights import random_weights
 
     backbones = {dtype: build_backbone(dtype=dtype) for dtype in _DTYPES}
-    seconds = dict.fromkeys(_DTYPES, np.inf)
+    seconds: dict[str, float] = dict.fromkeys(_DTYPES, np.inf)
     features: dict[str, list[np.ndarray]] = {dtype: [] for dtype in _DTYPES}
     for backbone in backbones.values():
         random_weights(backbone, seed=0)
@@ -168,7 +169,7 @@ def _epoch_s(folder: Path, dtype: Literal["bfloat16", "float32"]) -> tuple[float
 
     ours = peer = np.inf
     for epoch in range(_ROUNDS + 1):  # the first one compiles
-        seconds = _seconds(lambda epoch=epoch: train_epoch(step, data, settings, 1, epoch))
+        seconds = _seconds(partial(train_epoch, step, data, settings, 1, epoch))
         plain_seconds = _seconds(some_plain_steps) / _PLAIN_STEPS * steps
         if epoch:
             ours, peer = min(ours, seconds), min(peer, plain_seconds)

@@ -96,9 +96,9 @@ def verdict(
     law: str, metrics: Mapping[str, Any], expected: Mapping[tuple[str, str], str]
 ) -> list[dict[str, Any]]:
     """Return a figure for each question of a universe: whether it was answered as the recipe calls for."""
-    from components.evaluation.verdict import findings
+    from components.evaluation.verdict import Finding, findings
 
-    found = {(one.question, one.about): one for one in findings(metrics)}
+    found: dict[tuple[str, str], Finding] = {(one.question, one.about): one for one in findings(metrics)}
     figures = []
     for question, answer in expected.items():
         one = found.get(question)

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
@@ -62,7 +63,7 @@ class _Model:
     table: Table = Table()
     states: dict[int, tuple[int, str]] = field(default_factory=dict)
     draining: list[Servable] = field(default_factory=list)
-    broken: dict[int, tuple] = field(default_factory=dict)
+    broken: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
 
 
@@ -335,7 +336,7 @@ class ModelManager:
             self._progress.warn(text)
 
 
-def _fingerprint(directory: Path) -> tuple:
+def _fingerprint(directory: Path) -> tuple[Any, ...]:
     entries = []
     try:
         for path in sorted(directory.rglob("*")):
