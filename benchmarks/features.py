@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.figure import row
+
 _BATCH = 16
 _ROUNDS = 4
 
@@ -42,20 +44,6 @@ def run() -> list[dict[str, Any]]:
     rate = {dtype: _BATCH / seconds[dtype] for dtype in backbones}
     error = np.linalg.norm(features["bfloat16"] - features["float32"]) / np.linalg.norm(features["float32"])
     return [
-        {
-            "name": "features",
-            "value": rate["bfloat16"],
-            "unit": "images/s",
-            "peer": "float32",
-            "peer_value": rate["float32"],
-            "ratio": rate["bfloat16"] / rate["float32"],
-        },
-        {
-            "name": "features_error",
-            "value": float(error),
-            "unit": "relative L2",
-            "peer": "rounding of bfloat16",
-            "peer_value": 2.0**-8,
-            "ratio": float(error) * 2.0**8,
-        },
+        row("features", rate["bfloat16"], "images/s", "float32", rate["float32"]),
+        row("features_error", float(error), "relative L2", "rounding of bfloat16", 2.0**-8),
     ]

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.figure import row
 from components.config import ServingSettings, TrainingSettings
 from components.deployment.export import Example, export
 from components.imagesets.spec import ChannelScale, ImageSpec
@@ -97,17 +98,8 @@ def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
             connection.close()
         peers = bare.figures()
         for name, (value, unit) in served.figures().items():
-            peer = peers[name][0]
-            rows.append(
-                {
-                    "name": f"serving.{model}.{name}_{clients}_clients",
-                    "value": round(value, 3),
-                    "unit": unit,
-                    "peer": f"{PEER} (random weights)",
-                    "peer_value": round(peer, 3),
-                    "ratio": round(value / peer, 3),
-                }
-            )
+            label = f"serving.{model}.{name}_{clients}_clients"
+            rows.append(row(label, value, unit, f"{PEER} (random weights)", peers[name][0]))
     here.send(None)
     process.join()
     return rows

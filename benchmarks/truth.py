@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.figure import row
 from components.config import Settings, UniverseSettings
 from components.config.settings import parse_settings
 from components.progress import SILENT, Progress
@@ -87,7 +88,8 @@ def run() -> list[dict[str, Any]]:
             gap = metrics["audit"]["gap"]["random-tree"]
             r = {method: score["r"] for method, score in metrics["audit"]["methods"].items()}
             figures.append(
-                _figure(f"truth.audit, {name}", (gap["lower"] > 0) == leaks) | {"gap": gap, "r": r}
+                row(f"truth.audit, {name}", float((gap["lower"] > 0) == leaks), "right")
+                | {"gap": gap, "r": r}
             )
     return figures
 
@@ -102,9 +104,8 @@ def verdict(
     figures = []
     for question, answer in expected.items():
         one = found.get(question)
-        figure = _figure(
-            f"truth.{law}.{' of '.join(filter(None, question))}", one is not None and one.answer == answer
-        )
+        right = one is not None and one.answer == answer
+        figure = row(f"truth.{law}.{' of '.join(filter(None, question))}", float(right), "right")
         figure |= {"expected": answer, "found": one.answer if one else None}
         figures.append(figure | {"text": one.text if one else None})
     return figures
@@ -177,14 +178,3 @@ def _metrics(folder: Path, universe: Mapping[str, Any], settings: Settings, size
     evaluate.run(scores, models, maps, prepared, settings, progress)
     metrics: dict[str, Any] = read_json(scores / "metrics.json")
     return metrics
-
-
-def _figure(name: str, right: bool) -> dict[str, Any]:
-    return {
-        "name": name,
-        "value": float(right),
-        "unit": "right",
-        "peer": None,
-        "peer_value": None,
-        "ratio": None,
-    }
