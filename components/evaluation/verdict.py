@@ -76,6 +76,7 @@ class _Compared:
     filters: Mapping[str, Mapping[str, Any]]
     differences: Mapping[tuple[str, str], Mapping[str, Any]]
     to_choose: Mapping[tuple[str, str], Mapping[str, Any]]
+    chooses: str
 
     @classmethod
     def of(cls, metrics: Mapping[str, Any]) -> _Compared:
@@ -99,6 +100,7 @@ class _Compared:
             filters={case: found["filter"] for case, found in models.items()},
             differences=_both_ways(metrics[key][shown]),
             to_choose=_both_ways(metrics[key][chooses]),
+            chooses=chooses,
         )
 
     def ranking(self, cases: Sequence[str]) -> list[str]:
@@ -142,17 +144,18 @@ def _knowledge(study: _Compared, leader: str) -> Finding:
     galaxies = f"{score['galaxies']} galaxies of the {study.shown} set"
     if study.population == "above_floor":
         galaxies += " above the floor"
+    chosen = " on the validation set" if study.chooses == "validation" else ""
     if r["value"] is not None and r["lower"] is None:
         text = f"{leader} has r = {_range(r)} on {galaxies}, too few independent ones for an interval."
         return Finding("knowledge", "", None, None, text)
     if r["value"] is None or r["lower"] <= 0.0:
         found = "is not defined" if r["value"] is None else f"= {_range(r)}"
         text = (
-            f"No case has shown that it knows anything of the sSFR: the best on the validation set, "
-            f"{leader}, has r {found} on {galaxies}, which is not above 0."
+            f"No case has shown that it knows anything of the sSFR: {leader}, whose r is the highest{chosen}, "
+            f"has r {found} on {galaxies}, which is not above 0."
         )
         return Finding("knowledge", "", "nothing", None, text)
-    text = f"The best case on the validation set, {leader}, has r = {_range(r)} on {galaxies}."
+    text = f"Of the cases, {leader} has the highest r{chosen}: r = {_range(r)} on {galaxies}."
     return Finding("knowledge", "", "something", None, text)
 
 
