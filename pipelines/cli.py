@@ -103,7 +103,7 @@ def run(
 
     changes = parse_overrides(overrides)
     if export is not None:
-        changes["evaluation.export"] = export
+        changes |= {"evaluation.export": export, "preprocessing.export_png": export == "thesis"}
     settings = load_settings(preset_path(preset), changes)
     source = local.Data.parse(data)
     with display(_err) as sink:

@@ -128,14 +128,17 @@ def _both_ways(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], di
         if one["metric"] != "r":
             continue
         result[one["a"], one["b"]] = dict(one)
-        turned: dict[str, Any] = {
-            "value": _minus(one["value"]),
-            "lower": _minus(one["upper"]),
-            "upper": _minus(one["lower"]),
-            "probability": None if one["probability"] is None else 1.0 - one["probability"],
-        }
-        result[one["b"], one["a"]] = turned
+        result[one["b"], one["a"]] = _turned(one)
     return result
+
+
+def _turned(one: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "value": _minus(one["value"]),
+        "lower": _minus(one["upper"]),
+        "upper": _minus(one["lower"]),
+        "probability": None if one["probability"] is None else 1.0 - one["probability"],
+    }
 
 
 def _knowledge(study: _Compared, leader: str) -> Finding:
@@ -151,8 +154,8 @@ def _knowledge(study: _Compared, leader: str) -> Finding:
     if r["value"] is None or r["lower"] <= 0.0:
         found = "is not defined" if r["value"] is None else f"= {_range(r)}"
         text = (
-            f"No case has shown that it knows anything of the sSFR: {leader}, whose r is the highest{chosen}, "
-            f"has r {found} on {galaxies}, which is not above 0."
+            f"{leader}, whose r is the highest{chosen}, has not shown that it knows anything of the sSFR: "
+            f"r {found} on {galaxies}, which is not above 0."
         )
         return Finding("knowledge", "", "nothing", None, text)
     text = f"Of the cases, {leader} has the highest r{chosen}: r = {_range(r)} on {galaxies}."
@@ -183,11 +186,12 @@ def _property(study: _Compared, ranked: Sequence[str]) -> list[Finding]:
     several = [case for case in ranked if len(study.channels[case]) > 1]
     if several:
         one = study.differences[several[0], best[leader]]
-        decided, worse = _decides(one), _decides(study.differences[best[leader], several[0]])
-        answer = "more" if decided else "no more" if worse else None
+        answer = "more" if _decides(one) else "no more" if _decides(_turned(one)) else None
+        less = _is_negative(one)
+        one = _turned(one) if less else one
         text = (
             f"Several channels together ({several[0]}) against {_named(leader, best[leader])}: "
-            f"r is higher by {_range(one)} (probability {_percent(one)})."
+            f"r is {'lower' if less else 'higher'} by {_range(one)} (probability {_percent(one)})."
         )
         found.append(Finding("combination", "", answer, one["probability"], text))
     return found
@@ -226,22 +230,24 @@ def _scale(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
         return []
     below_scale = min((sigma for sigma, one in small.items() if _decides(one)), default=None)
     above_scale = max((sigma for sigma, one in large.items() if _decides(one)), default=None)
-    parts = [
-        f"what is smaller than {sigma:g} {unit} knows more than what is larger by {_range(one)} "
-        f"(probability {_percent(one)})"
-        for sigma, one in small.items()
-    ]
+    parts = [_part("smaller", "larger", sigma, unit, one) for sigma, one in small.items()]
     parts += [
-        f"what is larger than {sigma:g} {unit} knows more than what is smaller by {_range(one)} "
-        f"(probability {_percent(one)})"
-        for sigma, one in large.items()
-        if sigma not in small
+        _part("larger", "smaller", sigma, unit, one) for sigma, one in large.items() if sigma not in small
     ]
     rests = [small[below_scale]] if below_scale is not None else []
     rests += [large[above_scale]] if above_scale is not None else []
     answer = _scale_answer(below_scale, above_scale, unit)
     text = f"Scales of {about}, in r: {'; '.join(parts)}."
     return [Finding("scale", about, answer, _least(rests), text)]
+
+
+def _part(more: str, less: str, sigma: float, unit: str, one: Mapping[str, Any]) -> str:
+    if _is_negative(one):
+        more, less, one = less, more, _turned(one)
+    return (
+        f"what is {more} than {sigma:g} {unit} knows more than what is {less} by {_range(one)} "
+        f"(probability {_percent(one)})"
+    )
 
 
 def _scale_answer(below: float | None, above: float | None, unit: str) -> str | None:
@@ -254,6 +260,10 @@ def _scale_answer(below: float | None, above: float | None, unit: str) -> str | 
 
 def _decides(one: Mapping[str, Any]) -> bool:
     return one["lower"] is not None and one["lower"] > 0.0
+
+
+def _is_negative(one: Mapping[str, Any]) -> bool:
+    return one["value"] is not None and one["value"] < 0.0
 
 
 def _least(compared: Sequence[Mapping[str, Any]]) -> float | None:
