@@ -200,8 +200,8 @@ def _property(study: _Compared, ranked: Sequence[str]) -> list[Finding]:
 def _scale(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
     """Ask at each scale whether what is smaller or what is larger knows more.
 
-    Where a scale has only one of the two filters, that case is compared with the unfiltered one: what a
-    filter takes away is missed.
+    Only a scale with both filters can answer. Where it has one, the text says what is missed without the
+    part that the filter takes away, which tells nothing of what that part knows by itself.
     """
     about = "+".join(channels)
     filtered = [
@@ -214,31 +214,36 @@ def _scale(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
         return []
     unit = units.pop()
     whole = study.find(channels, "none")
-    small: dict[float, Mapping[str, Any]] = {}
-    large: dict[float, Mapping[str, Any]] = {}
+    pairs: dict[float, Mapping[str, Any]] = {}
+    missed = []
     for sigma in sorted({one["sigma"] for one in filtered}):
         blurred = study.find(channels, "gaussian", sigma)
         structures = study.find(channels, "structures", sigma)
-        below = structures or whole
-        above = blurred or whole
-        if below and above:
-            if blurred:
-                small[sigma] = study.differences[below, blurred]
-            if structures:
-                large[sigma] = study.differences[above, structures]
-    if not small and not large:
+        if blurred and structures:
+            pairs[sigma] = study.differences[structures, blurred]
+        elif whole and blurred:
+            missed.append(_missed("smaller", sigma, unit, study.differences[whole, blurred]))
+        elif whole and structures:
+            missed.append(_missed("larger", sigma, unit, study.differences[whole, structures]))
+    if not pairs and not missed:
         return []
-    below_scale = min((sigma for sigma, one in small.items() if _decides(one)), default=None)
-    above_scale = max((sigma for sigma, one in large.items() if _decides(one)), default=None)
-    parts = [_part("smaller", "larger", sigma, unit, one) for sigma, one in small.items()]
-    parts += [
-        _part("larger", "smaller", sigma, unit, one) for sigma, one in large.items() if sigma not in small
-    ]
-    rests = [small[below_scale]] if below_scale is not None else []
-    rests += [large[above_scale]] if above_scale is not None else []
+    below_scale = min((sigma for sigma, one in pairs.items() if _decides(one)), default=None)
+    above_scale = max((sigma for sigma, one in pairs.items() if _decides(_turned(one))), default=None)
+    parts = [_part("smaller", "larger", sigma, unit, one) for sigma, one in pairs.items()] + missed
+    rests = [pairs[below_scale]] if below_scale is not None else []
+    rests += [_turned(pairs[above_scale])] if above_scale is not None else []
     answer = _scale_answer(below_scale, above_scale, unit)
     text = f"Scales of {about}, in r: {'; '.join(parts)}."
     return [Finding("scale", about, answer, _least(rests), text)]
+
+
+def _missed(which: str, sigma: float, unit: str, one: Mapping[str, Any]) -> str:
+    less = _is_negative(one)
+    one = _turned(one) if less else one
+    return (
+        f"without what is {which} than {sigma:g} {unit}, r is {'higher' if less else 'lower'} by "
+        f"{_range(one)} (probability {_percent(one)})"
+    )
 
 
 def _part(more: str, less: str, sigma: float, unit: str, one: Mapping[str, Any]) -> str:

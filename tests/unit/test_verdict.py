@@ -86,9 +86,18 @@ def test_the_scale_that_knows_most_is_bracketed(changed, answer):
     assert (one.probability is None) == (answer is None)
 
 
-def test_blurs_alone_are_compared_with_what_they_blur():
+def test_blurs_alone_say_what_is_missed_and_answer_nothing():
+    # That a blur loses something does not tell what the lost part knows, nor that the rest knows less.
     one = found({"composite": 0.3, "blur3": 0.25, "blur10": 0.9})["scale", ALL]
-    assert one.answer == "below 10 px"
+    assert one.answer is None
+    assert "without what is smaller than 10 px, r is lower by" in one.text
+
+
+def test_a_combination_that_knows_less_is_said_with_the_probability_of_that():
+    one = found({"composite": 0.9, "mass": 0.2, "temperature": 0.8})["combination", ""]
+    assert one.answer == "no more"
+    assert one.probability > 0.95
+    assert "r is lower by 0." in one.text
 
 
 def test_several_channels_may_know_more_than_the_best_one():
