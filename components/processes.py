@@ -97,14 +97,22 @@ def locked(path: Path, what: str, wait_s: float = 0.0) -> Iterator[None]:
         stream.truncate(0)
         stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
         stream.flush()
-        yield
+        try:
+            yield
+        finally:
+            stream.truncate(0)
 
 
 def owner_on_this_machine(path: Path) -> int | None:
     """Return the process on this machine that holds a lock now, None if there is none.
 
     The file outlives its owner, whose number another process may have by now: only who still holds the
-    lock counts.
+    lock counts. An owner that ends by itself empties the file.
+
+    Raises
+    ------
+    LockedError
+        The owner was killed: whatever it had just started is not to go on without it.
     """
     try:
         with path.open() as stream:
@@ -115,6 +123,8 @@ def owner_on_this_machine(path: Path) -> int | None:
         owner = lock_owner(path)
         pid = owner["pid"]
         return pid if owner["host"] == socket.gethostname() and isinstance(pid, int) else None
+    if lock_owner(path)["host"] == socket.gethostname():
+        raise LockedError(f"{path}: its owner was killed; run the same command again, or remove this file")
     return None
 
 

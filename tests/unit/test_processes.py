@@ -58,14 +58,17 @@ def test_an_owner_is_who_still_holds_the_lock(tmp_path):
     lock = tmp_path / ".lock"
     assert owner_on_this_machine(lock) is None
     lock.write_text(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
-    assert owner_on_this_machine(lock) is None
+    with pytest.raises(LockedError, match="its owner was killed"):
+        owner_on_this_machine(lock)
     with locked(lock, "it"):
         assert owner_on_this_machine(lock) == os.getpid()
+    assert owner_on_this_machine(lock) is None
+    with locked(lock, "it"):
         lock.write_text(json.dumps({"pid": 1, "host": "another.example"}))
         assert owner_on_this_machine(lock) is None
 
 
-def test_a_step_outlives_the_owner_of_an_earlier_run(tmp_path):
+def test_a_step_does_not_go_on_after_a_killed_owner_and_says_so(tmp_path):
     ended = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
@@ -74,7 +77,8 @@ def test_a_step_outlives_the_owner_of_an_earlier_run(tmp_path):
     code = "import sys; from components.step import open_step\n"
     code += "with open_step('catalog', sys.argv[1], '{}') as step: print(step.name)"
     step = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
-    assert (step.returncode, step.stdout) == (0, "catalog\n")
+    assert step.returncode == 1 and step.stdout == ""
+    assert "its owner was killed" in step.stderr
 
 
 def test_a_folder_that_can_not_be_written_is_named(tmp_path):
