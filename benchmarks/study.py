@@ -10,8 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from benchmarks.figure import row
 
 IMAGES, TRAINING, CASES, EPOCHS, BATCH = 7881, 7092, 10, 1500, 100
 _ROUNDS = 4
+_EPOCHS = 12
 _PLAIN_STEPS = 15
 _WHOLE_STEPS = 2
 _FEATURE_BATCH = 16
@@ -35,7 +35,8 @@ def run() -> list[dict[str, Any]]:
     -------
     list of dict
         study_features [s/image]: bfloat16 beside float32.
-        head_epoch [s]: one epoch of the compiled steps, beside Keras' train_on_batch; both dtypes.
+        head_epoch [s]: one epoch of the compiled steps, two heads at the same time, beside Keras'
+        train_on_batch; both dtypes.
         study [h]: features and heads of all cases, beside VGG16's whole forward pass in every epoch with
         model.fit in float32, from a few steps of it; ours in bfloat16 and in float32.
         bfloat16_loss_r, bfloat16_loss_dex: Pearson r and RMSE [dex] of heads trained on bfloat16
@@ -90,20 +91,21 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def _features(images: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Return seconds an image, and the features of all images, for each type."""
-    from components.models.networks import build_backbone
+    from components.models.networks import build_backbone, traced
     from components.models.weights import random_weights
 
     backbones = {dtype: build_backbone(dtype=dtype) for dtype in _DTYPES}
+    calls = {dtype: traced(backbone) for dtype, backbone in backbones.items()}
     seconds: dict[str, float] = dict.fromkeys(_DTYPES, np.inf)
     features: dict[str, list[np.ndarray]] = {dtype: [] for dtype in _DTYPES}
-    for backbone in backbones.values():
+    for dtype, backbone in backbones.items():
         random_weights(backbone, seed=0)
-        np.asarray(backbone(images[:_FEATURE_BATCH]))
+        np.asarray(calls[dtype](images[:_FEATURE_BATCH]))
     for start in range(0, len(images), _FEATURE_BATCH):
         part = images[start : start + _FEATURE_BATCH]
-        for dtype, backbone in backbones.items():
+        for dtype, call in calls.items():
             started = time.perf_counter()
-            features[dtype].append(np.asarray(backbone(part)))
+            features[dtype].append(np.asarray(call(part)))
             seconds[dtype] = min(seconds[dtype], (time.perf_counter() - started) / len(part))
     return seconds, {dtype: np.concatenate(parts) for dtype, parts in features.items()}
 
@@ -147,33 +149,76 @@ def _write_features(path: Path, count: int, dtype: Literal["bfloat16", "float32"
 
 
 def _epoch_s(folder: Path, dtype: Literal["bfloat16", "float32"]) -> tuple[float, float]:
-    """Return seconds of a head-epoch: ours, and Keras' train_on_batch on the same file of features."""
-    from components.models.networks import LOSSES
-    from components.training.compiled import Step
-    from components.training.loop import Dataset, build_optimizer, train_epoch
+    """Return seconds of a head-epoch: ours, and Keras' train_on_batch on the same file of features.
 
-    features = _write_features(folder / f"{dtype}.npy", TRAINING, dtype)
+    Ours as the thesis preset does it, several cases at the same time: the epoch's share of that time.
+    Keras' with all threads.
+    """
+    from components.config import load_settings
+    from pipelines.cli import preset_path
+
+    path = folder / f"{dtype}.npy"
+    _write_features(path, TRAINING, dtype)
+    training = load_settings(preset_path("thesis")).training
+    workers, threads = training.workers, training.threads
+    command = [sys.executable, "-m", "benchmarks.study", str(path), dtype]
+    ours = peer = np.inf
+    for _ in range(_ROUNDS):
+        ours = min(ours, _together([*command, "ours", str(threads)], workers) / workers)
+        peer = min(peer, _together([*command, "plain", "0"], 1))
+    return ours, peer
+
+
+def _together(command: Sequence[str], workers: int) -> float:
+    """Return the mean seconds that processes of this command print, run at the same time."""
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
+    printed = [process.communicate()[0] for process in running]
+    if any(process.returncode for process in running):
+        raise RuntimeError(f"{' '.join(command)} failed")
+    return float(np.mean([float(text.split()[-1]) for text in printed]))
+
+
+def time_epochs(path: str, dtype: Literal["bfloat16", "float32"], way: str, threads: int) -> float:
+    """Return the seconds of a head-epoch in this process, the mean of some.
+
+    Parameters
+    ----------
+    path
+        File of features.
+    dtype
+        Of the features.
+    way
+        "ours", or "plain": Keras' train_on_batch.
+    threads
+        Of TensorFlow; 0: as many as there are processors.
+    """
+    from components.models.networks import LOSSES
+    from components.progress import SILENT
+    from components.training.features import FeatureFile
+    from components.training.loop import Dataset, build_optimizer, build_step, train_epoch
+    from components.training.runtime import prepare_backend
+
+    prepare_backend(0, threads, True, SILENT)
+    features = FeatureFile(Path(path), (8, 8, 512), dtype).open()
     labels = np.random.default_rng(1).normal(4.0, 1.0, TRAINING).astype(np.float32)
     data = Dataset(features, labels, np.arange(TRAINING), np.arange(0))
     settings = _thesis()
     steps = -(-TRAINING // BATCH)
-    step = Step(_head(features, 4.0), build_optimizer(settings, steps), LOSSES["mse"], 1.0, fused=True)
-    plain = _head(features, 4.0)
-    plain.compile(optimizer=build_optimizer(settings, steps), loss=LOSSES["mse"])
+    head = _head(features, 4.0)
+    if way == "ours":
+        step = build_step(head, build_optimizer(settings, steps), data, settings)
+        train_epoch(step, data, settings, 1, 0)  # compiles
+        return _seconds(lambda: [train_epoch(step, data, settings, 1, e) for e in range(_EPOCHS)]) / _EPOCHS
+    head.compile(optimizer=build_optimizer(settings, steps), loss=LOSSES["mse"])
+    order = np.random.default_rng(0).permutation(TRAINING)
 
-    def some_plain_steps() -> None:
-        order = np.random.default_rng(0).permutation(TRAINING)
-        for start in range(0, _PLAIN_STEPS * BATCH, BATCH):
+    def some_steps(count: int) -> None:
+        for start in range(0, count * BATCH, BATCH):
             rows = order[start : start + BATCH]
-            plain.train_on_batch(features[rows].astype(np.float32), labels[rows, None])
+            head.train_on_batch(features[rows].astype(np.float32), labels[rows, None])
 
-    ours = peer = np.inf
-    for epoch in range(_ROUNDS + 1):  # the first one compiles
-        seconds = _seconds(partial(train_epoch, step, data, settings, 1, epoch))
-        plain_seconds = _seconds(some_plain_steps) / _PLAIN_STEPS * steps
-        if epoch:
-            ours, peer = min(ours, seconds), min(peer, plain_seconds)
-    return ours, peer
+    some_steps(1)
+    return _seconds(lambda: some_steps(_PLAIN_STEPS)) / _PLAIN_STEPS * steps
 
 
 def _whole_step_s(images: np.ndarray) -> float:
@@ -266,3 +311,8 @@ def _discs(count: int) -> tuple[np.ndarray, np.ndarray]:
         stretched = 60.0 * np.arcsinh(mass / 0.1)
         images[i] = np.stack([stretched - 60.0, stretched, 60.0 - stretched], axis=-1)
     return images, labels
+
+
+if __name__ == "__main__":
+    file, kind, how, count = sys.argv[1:]
+    print(time_epochs(file, "bfloat16" if kind == "bfloat16" else "float32", how, int(count)))

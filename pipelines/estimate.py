@@ -17,7 +17,7 @@ from components.storage.artifact import MANIFEST, STAGING, read_json
 _CELLS_PER_S = 1.5e6
 _COMPACT_S_PER_PIXEL_EPOCH = 2.5e-7
 _FEATURE_S_PER_IMAGE = {"bfloat16": 0.05, "float32": 0.15}
-_HEAD_S_PER_IMAGE_EPOCH = 4e-5
+_HEAD_S_PER_IMAGE_EPOCH = 3e-5
 _START_S = 60.0
 _FEATURE_VALUES = 8 * 8 * 512
 _FEATURE_BYTES = {"bfloat16": 2, "float32": 4}
@@ -37,7 +37,7 @@ class Estimate:
     map_bytes
         Of the maps, before compression.
     feature_bytes
-        Of the features of one case; they go when its networks are whole, before the next case begins.
+        Of the features of the cases that are trained at the same time; they go when a case is whole.
     sample, settings
         Of the run: the artifact of its sample.
     """
@@ -77,7 +77,7 @@ def estimate(sample: Path, settings: Settings) -> Estimate:
         map_bytes=0.0
         if of_images
         else 4.0 * galaxies * len({*projection.fields, "mass"}) * projection.pixels**2,
-        feature_bytes=max(feature_bytes for _, feature_bytes in costs),
+        feature_bytes=sum(sorted(feature_bytes for _, feature_bytes in costs)[-settings.training.workers :]),
     )
 
 

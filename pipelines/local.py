@@ -120,7 +120,10 @@ def run(
     }
     first = IMAGE_STEPS[0] if data.images else STEPS[0]
     cases = [case.name for case in settings.cases]
-    stages = {last: study(cases, images=data.images, until=last) for last in dict.fromkeys((first, until))}
+    stages = {
+        last: study(cases, workers=settings.training.workers, images=data.images, until=last)
+        for last in dict.fromkeys((first, until))
+    }
     with locked(workdir / LOCK, f"--workdir {workdir}"):
         started = time.time()
         events = workdir / EVENTS

@@ -21,13 +21,15 @@ STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "de
 IMAGE_STEPS = ("ingest", *STEPS[2:])
 
 
-def study(cases: Sequence[str], *, images: bool = False, until: str | None = None) -> Any:
+def study(cases: Sequence[str], *, workers: int = 1, images: bool = False, until: str | None = None) -> Any:
     """Return the pipeline, a function of (workdir, data, settings, origin, synthetic, repository).
 
     Parameters
     ----------
     cases
         Names of the image sets; each is trained by a task of its own.
+    workers
+        Cases that are trained at the same time.
     images
         The data are an image catalogue, not a simulation.
     until
@@ -64,7 +66,7 @@ def study(cases: Sequence[str], *, images: bool = False, until: str | None = Non
         ]
         if "training" not in wanted:
             return
-        with dsl.ParallelFor(list(cases), parallelism=1) as case:
+        with dsl.ParallelFor(list(cases), parallelism=workers) as case:
             trained = training(workdir=workdir, settings=settings, case=case, maps=maps, prepared=prepared)
         if "evaluation" not in wanted:
             return

@@ -74,7 +74,14 @@ class TrainingSettings(Section):
     )
     checkpoint_every: int = Field(5, ge=1, description="epochs")
     deterministic: bool = Field(True, description="same seed, same threads: same result, bit for bit")
-    threads: int = Field(2, ge=1)
+    threads: int = Field(
+        2, ge=1, description="of one case; of another number, sums differ in their last bits"
+    )
+    workers: int = Field(
+        1,
+        ge=1,
+        description="cases trained at the same time; on one machine, Kubeflow's runner does two at most",
+    )
     compact: CompactSettings = CompactSettings()
     vgg16: Vgg16Settings = Vgg16Settings()
 

@@ -10,7 +10,6 @@ from typing import Any, Self
 
 import numpy as np
 from keras import ops
-from keras.config import backend
 from pydantic import ValidationError
 
 from components.config import TrainingSettings
@@ -18,7 +17,13 @@ from components.errors import InputError
 from components.imagesets.spec import ImageSpec
 from components.imagesets.transform import images, images_from_pictures
 from components.models.folder import DESCRIPTION, read_description, read_weights
-from components.models.networks import Network, build_network, build_trained, mean_and_log_variance
+from components.models.networks import (
+    Network,
+    build_network,
+    build_trained,
+    mean_and_log_variance,
+    traced,
+)
 from components.models.weights import VGG16_MD5
 
 Outputs = dict[str, Any]
@@ -39,19 +44,6 @@ class Prediction:
     log10_ssfr: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
-
-
-def traced(graph: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Return `graph` run as the SavedModel runs it, so that both round alike.
-
-    One call at a time, TensorFlow rounds otherwise: a pixel of an 8-bit image can then fall on the other
-    side of a whole number, which moved a prediction by 4e-4 dex. Other backends cannot export, and stay.
-    """
-    if backend() != "tensorflow":
-        return graph
-    import tensorflow as tf
-
-    return tf.function(graph, reduce_retracing=True)
 
 
 @dataclass(frozen=True)

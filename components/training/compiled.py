@@ -11,8 +11,10 @@ from keras import ops
 
 from components.models.networks import given_dropout
 
+Arrays = tuple[Any, Any] | None
+"""Features (n, ...) and labels (n, 1) of all galaxies, or None."""
 Loss = Callable[..., Any]
-"""(weights, features, labels, kept) -> the batch's mean loss."""
+"""(weights, resident, *batch) -> the batch's mean loss."""
 
 
 class Step:
@@ -34,6 +36,9 @@ class Step:
         first layer's kernel that is divided: it is so much smaller than a batch.
     fused
         Compile with XLA where the backend leaves the choice. Faster for a head, slower for convolutions.
+    resident
+        Arrays that the steps take their rows from, where the network is computed: nothing is copied then
+        from batch to batch.
     """
 
     def __init__(
@@ -43,7 +48,9 @@ class Step:
         loss: Callable[[Any, Any], Any],
         unit: float,
         fused: bool,
+        resident: Arrays = None,
     ) -> None:
+        self.resident = resident and tuple(ops.convert_to_tensor(array) for array in resident)
         self.network = network
         self.optimizer = optimizer
         self.weights = keras.Variable(np.concatenate([w.ravel() for w in network.get_weights()]))
@@ -52,7 +59,12 @@ class Step:
         self._unit = unit
         state = [variable.value for variable in network.non_trainable_variables]
 
-        def batch_loss(weights: Sequence[Any], features: Any, labels: Any, kept: Sequence[Any]) -> Any:
+        def batch_loss(weights: Sequence[Any], resident: Arrays, *batch: Any) -> Any:
+            if resident:
+                rows, kept = batch
+                features, labels = (ops.take(array, rows, axis=0) for array in resident)
+            else:
+                features, labels, kept = batch
             first, *others = weights
             with given_dropout(network, kept):
                 outputs, _ = network.stateless_call([first / unit, *others], state, features, training=True)
@@ -61,24 +73,22 @@ class Step:
         compile_step = _jax_step if keras.backend.backend() == "jax" else _tensorflow_step
         self._step = compile_step(batch_loss, self._split, self.weights, optimizer, fused)
 
-    def __call__(self, features: Any, labels: Any, kept: Sequence[Any]) -> Any:
+    def __call__(self, *batch: Any) -> Any:
         """Do one step.
 
         Parameters
         ----------
-        features
-            (n, ...) of a type that float32 can hold.
-        labels
-            (n, 1) float32.
-        kept
-            For each `Dropout` of the network (n, units) float32 factors.
+        *batch
+            Without resident arrays: (n, ...) features of a type that float32 can hold, and (n, 1) float32
+            labels. With them: (n,) rows. Then, always, (n, units) float32 factors for each `Dropout` of
+            the network.
 
         Returns
         -------
         tensor
             The mean loss of the batch, before the step.
         """
-        return self._step(features, labels, kept)
+        return self._step(self.resident, *batch)
 
     def publish(self) -> None:
         """Give the network the weights as they are now, for features as they are."""
@@ -113,11 +123,11 @@ def _tensorflow_step(
     import tensorflow as tf
 
     @tf.function(jit_compile=fused)
-    def step(*batch: Any) -> Any:
+    def step(resident: Arrays, *batch: Any) -> Any:
         parts = split(weights.value)
         with tf.GradientTape() as tape:
             tape.watch(parts)
-            loss = batch_loss(parts, *batch)
+            loss = batch_loss(parts, resident, *batch)
         optimizer.apply([_join(tape.gradient(loss, parts))], [weights])
         return loss
 
@@ -134,13 +144,14 @@ def _jax_step(
     import jax
 
     @jax.jit
-    def pure(values: Any, moments: list[Any], *batch: Any) -> tuple[Any, Any, list[Any]]:
-        loss, gradients = jax.value_and_grad(batch_loss)(split(values), *batch)
+    def pure(values: Any, moments: list[Any], resident: Arrays, *batch: Any) -> tuple[Any, Any, list[Any]]:
+        loss, gradients = jax.value_and_grad(batch_loss)(split(values), resident, *batch)
         (values,), moments = optimizer.stateless_apply(moments, [_join(gradients)], [values])
         return loss, values, moments
 
-    def step(*batch: Any) -> Any:
-        loss, values, moments = pure(weights.value, [v.value for v in optimizer.variables], *batch)
+    def step(resident: Arrays, *batch: Any) -> Any:
+        moments = [variable.value for variable in optimizer.variables]
+        loss, values, moments = pure(weights.value, moments, resident, *batch)
         for variable, value in zip([weights, *optimizer.variables], [values, *moments], strict=True):
             variable.assign(value)
         return loss

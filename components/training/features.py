@@ -14,7 +14,7 @@ from keras import ops
 
 from components.errors import InputError
 from components.imagesets.reader import ImageSet
-from components.models.networks import Network
+from components.models.networks import Network, traced
 from components.progress import Progress
 from components.storage.artifact import read_json, write_json
 
@@ -135,10 +135,11 @@ def compute_features(
     InputError
         A feature is not finite; the message names the galaxy.
     """
+    frozen = traced(network.frozen)
 
     def compute(part: slice) -> np.ndarray:
         images = ops.convert_to_tensor(image_set.images(np.arange(part.start, part.stop)))
-        features: np.ndarray = ops.convert_to_numpy(ops.cast(network.frozen(images), "float32"))
+        features: np.ndarray = ops.convert_to_numpy(ops.cast(frozen(images), "float32"))
         bad = ~np.isfinite(features).all(axis=tuple(range(1, features.ndim)))
         if bad.any():
             name = names[part.start + int(np.argmax(bad))]

@@ -28,8 +28,10 @@ _CLIP_NORM = 1.0
 _PREDICT_BATCH = 128
 _LOOK = 64
 """Training galaxies looked at when the validation set says that the network is dead, or there is none."""
-_Batch = tuple[Any, Any, list[Any]]
-"""Features, (n, 1) labels, and what each dropout keeps, as tensors."""
+_RESIDENT_BYTES = 2 * 1024**3
+"""Features up to this size are held in memory while a network is trained; others are read by batch."""
+_Batch = tuple[Any, ...]
+"""Arguments of a `Step`."""
 
 
 class BrokenTrainingError(InputError):
@@ -112,7 +114,7 @@ def fit(
     """
     steps = math.ceil(len(data.train) / settings.batch)
     optimizer = build_optimizer(settings, steps)
-    step = Step(network, optimizer, LOSSES[settings.loss], data.unit, fused=settings.model == "vgg16")
+    step = build_step(network, optimizer, data, settings)
     state = _restore(checkpoint, step)
     with progress.task(f"training {name}", settings.epochs, "epochs", state.epoch) as task:
         while state.epoch < settings.epochs and not _has_stalled(state, settings):
@@ -160,6 +162,21 @@ def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.
     return keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay, global_clipnorm=_CLIP_NORM)
 
 
+def build_step(
+    network: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset, settings: TrainingSettings
+) -> Step:
+    """Compile the step; the features go with it where they fit and don't change from epoch to epoch."""
+    resident = None
+    if not _augments(settings) and data.features.nbytes <= _RESIDENT_BYTES:
+        resident = np.asarray(data.features), data.labels[:, None]
+    fused = settings.model == "vgg16"
+    return Step(network, optimizer, LOSSES[settings.loss], data.unit, fused, resident)
+
+
+def _augments(settings: TrainingSettings) -> bool:
+    return settings.augment and settings.model == "compact"
+
+
 def predict(network: keras.Model, data: Dataset, rows: np.ndarray) -> np.ndarray:
     """Return the (len(rows), outputs) outputs, read and computed by batch."""
     outputs = [
@@ -184,15 +201,16 @@ def turned(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
 def train_epoch(step: Step, data: Dataset, settings: TrainingSettings, seed: int, epoch: int) -> float:
     """Do the steps of an epoch, and return the mean loss of its galaxies."""
     generator = np.random.default_rng([seed, epoch])
-    augment = settings.augment and settings.model == "compact"
     dropping, tensor = dropouts(step.network), keras.ops.convert_to_tensor
 
     def read(rows: np.ndarray) -> _Batch:
-        features = np.asarray(data.features[rows])
-        if augment:
-            features = turned(features, generator)
+        inputs: _Batch = (rows,)
+        if not step.resident:
+            features = np.asarray(data.features[rows])
+            features = turned(features, generator) if _augments(settings) else features
+            inputs = features, data.labels[rows, None]
         kept = [tensor(layer.draw(generator, len(rows))) for layer in dropping]
-        return tensor(features), tensor(data.labels[rows, None]), kept
+        return *(tensor(array) for array in inputs), kept
 
     batches = list(_batches(generator.permutation(data.train), settings.batch))
     losses = [step(*batch) for batch in _read_ahead(read, batches)]

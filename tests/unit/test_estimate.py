@@ -8,7 +8,7 @@ import pytest
 
 from components.config import Settings, parse_settings
 from components.errors import InputError
-from pipelines.estimate import check_disk, estimate
+from pipelines.estimate import _HEAD_S_PER_IMAGE_EPOCH, check_disk, estimate
 
 
 @pytest.fixture
@@ -37,6 +37,11 @@ def test_features_are_on_the_disk_for_one_case_at_a_time(sample):
     assert vgg16.disk_bytes == maps + 100 * 65536
 
 
+def test_cases_trained_at_the_same_time_share_the_disk(sample):
+    two = settings(cases=CASES, training={**THESIS, "workers": 2})
+    assert estimate(sample, two).feature_bytes == 2 * 100 * 65536
+
+
 def test_an_image_catalogue_has_its_maps_already(sample):
     (sample / "maps-images-000.h5").touch()
     assert estimate(sample, Settings()).disk_bytes == 100 * 64**2 * 6 * 4
@@ -46,7 +51,7 @@ def test_seeds_and_the_audit_take_time(sample):
     one = estimate(sample, settings(training=THESIS)).seconds
     three = estimate(sample, settings(training={**THESIS, "seeds": 3})).seconds
     audited = settings(training=THESIS, evaluation={"audit_case": "composite"})
-    assert three - one == pytest.approx(2 * 100 * 100 * 4e-5)
+    assert three - one == pytest.approx(2 * 100 * 100 * _HEAD_S_PER_IMAGE_EPOCH)
     assert estimate(sample, audited).seconds > three
 
 

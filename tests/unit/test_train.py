@@ -356,8 +356,13 @@ def plain_loop(network, optimizer, data, chosen, epochs):
     ],
     ids=["head", "compact"],
 )
-def test_the_compiled_steps_are_those_of_the_plain_keras_loop(tmp_path, build, shape, unit, chosen):
+@pytest.mark.parametrize("resident", [True, False], ids=["resident", "by batch"])
+def test_the_compiled_steps_are_those_of_the_plain_keras_loop(
+    tmp_path, monkeypatch, resident, build, shape, unit, chosen
+):
     """Same batches, a last one that is smaller, no dropout: the same weights, to float32 rounding."""
+    if not resident:
+        monkeypatch.setattr("components.training.loop._RESIDENT_BYTES", 0)
     generator = np.random.default_rng(0)
     features = unit * np.abs(generator.normal(size=(50, *shape))).astype(ml_dtypes.bfloat16)
     labels = generator.normal(0.5, 1, 50).astype(np.float32)
