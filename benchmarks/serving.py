@@ -6,6 +6,7 @@ served calls take turns, so that a busy machine is busy for both.
 
 from __future__ import annotations
 
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -25,7 +26,7 @@ from components.deployment.export import Example, export
 from components.imagesets.spec import ChannelScale, ImageSpec
 from components.models.folder import write_model
 from components.models.networks import build_network
-from components.processes import die_with_parent
+from components.processes import die_with
 from components.progress import SILENT
 from components.serving.client import Client
 from components.serving.servable import Servable
@@ -124,7 +125,7 @@ def _round(timings: Timings, calls: list[Callable[[], object]]) -> None:
 
 
 def _serve(repository: Path, pipe: Connection) -> None:
-    die_with_parent()
+    die_with(os.getppid())
     with Server(repository, ServingSettings(port=0), SILENT) as server:
         pipe.send(server.address)
         pipe.recv()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import fcntl
 import json
 import os
@@ -17,28 +16,13 @@ from pathlib import Path
 
 from components.errors import InputError, LockedError
 
-_PR_SET_PDEATHSIG = 1
-
-
-def die_with_parent() -> None:
-    """Ask the kernel to kill this process when its parent dies (Linux; elsewhere nothing happens).
-
-    For worker processes: they would otherwise survive a killed parent and go on writing.
-    """
-    parent = os.getppid()
-    try:
-        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    except (OSError, AttributeError):
-        return
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGKILL)
-
 
 def die_with(pid: int) -> None:
     """Kill this process as soon as process `pid`, not necessarily its parent, is gone.
 
-    Kubeflow's local runner puts a shell between itself and a component, and that shell outlives a
-    killed runner; the kernel's parent-death signal would not be sent.
+    For what would survive a killed owner and go on writing. The kernel's parent-death signal is not
+    enough: between a runner of Kubeflow and its component stands a shell, and between a pool and its
+    workers a server that forks them, which lives as long as they do.
     """
     try:
         descriptor = os.pidfd_open(pid)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from components.config import Settings
 from components.errors import InputError
-from components.processes import die_with_parent
+from components.processes import die_with
 from components.progress import Progress, Task
 from components.projection.draw import GalaxyMaps, UnusableGalaxyError, centres, draw_galaxy, drawn_units
 from components.projection.shards import GALAXIES_A_SHARD, Record, read_records, shard_name, write_shard
@@ -171,7 +172,7 @@ def _drawn(
     # not forked from here: a copy of a process with threads may wait for a lock for ever
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["__main__", __name__, type(source).__module__, "astropy.cosmology"])
-    pool = ProcessPoolExecutor(workers, context, _start_worker, (source, settings))
+    pool = ProcessPoolExecutor(workers, context, _start_worker, (os.getpid(), source, settings))
     waiting: deque[tuple[_Galaxy, Future[GalaxyMaps | str]]] = deque()
     try:
         for galaxy in galaxies:
@@ -194,8 +195,8 @@ def _drawn(
 _OF_THIS_WORKER: list[tuple[Source, Settings]] = []
 
 
-def _start_worker(source: Source, settings: Settings) -> None:
-    die_with_parent()
+def _start_worker(owner: int, source: Source, settings: Settings) -> None:
+    die_with(owner)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is interrupted too, and ends its workers
     _OF_THIS_WORKER.append((source, settings))
 

@@ -88,17 +88,33 @@ def test_a_folder_that_can_not_be_written_is_named(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("how", ["die_with_parent()", "die_with(os.getppid())"])
-def test_a_worker_dies_with_its_killed_owner(how):
-    owner = start(f"""
+def test_a_worker_dies_with_its_killed_owner():
+    owner = start("""
         import subprocess, sys, time
         child = subprocess.Popen([sys.executable, "-c", '''
         import os, time
-        from components.processes import die_with, die_with_parent
-        {how}
+        from components.processes import die_with
+        die_with(os.getppid())
         print(os.getpid(), flush=True)
         time.sleep(60)
         '''.replace("\\n        ", "\\n")])
+        time.sleep(60)
+    """)
+    worker = int(owner.stdout.readline())
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    assert gone(worker)
+
+
+def test_a_forked_worker_that_waits_for_work_dies_with_its_pool():
+    """The server that forked it lives as long as it does: neither would ever end."""
+    owner = start("""
+        import multiprocessing, os, time
+        from concurrent.futures import ProcessPoolExecutor
+        from components.processes import die_with
+        context = multiprocessing.get_context("forkserver")
+        pool = ProcessPoolExecutor(1, context, die_with, (os.getpid(),))
+        print(pool.submit(os.getpid).result(), flush=True)
         time.sleep(60)
     """)
     worker = int(owner.stdout.readline())

@@ -21,7 +21,7 @@ import numpy as np
 
 from components.config import UniverseSettings
 from components.errors import InputError, LockedError
-from components.processes import die_with_parent
+from components.processes import die_with
 from components.progress import Progress, Task
 from components.simulation.universe.cells import GAS, HaloData, Table, make_halo_data, make_outer_fuzz
 from components.simulation.universe.cosmology import REDSHIFTS
@@ -228,7 +228,7 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
         yield None
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=die_with_parent)
+    pool = ProcessPoolExecutor(workers, context, die_with, (os.getpid(),))
     try:
         yield pool
     finally:
