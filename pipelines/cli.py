@@ -88,7 +88,13 @@ def run(
     preset: Preset,
     data: Annotated[str, typer.Option(help="a TNG directory, or images:DIR")],
     workdir: Annotated[Path, typer.Option(help="folder of the run; the same again goes on where it stopped")],
-    until: Annotated[str | None, typer.Option(help="last step to do")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            help="last step to do: catalog, projection, preprocessing, training, evaluation or deployment "
+            "(of images: ingest, preprocessing, ...)"
+        ),
+    ] = None,
     repository: Annotated[
         Path | None, typer.Option(help="folder of served models; by default models in the workdir")
     ] = None,

@@ -57,6 +57,8 @@ class Data:
         folder = Path(rest).resolve()
         if not folder.is_dir():
             raise InputError(f"--data {text}: no such folder")
+        if scheme == "" and _has_pictures(folder):
+            raise InputError(f"--data {text}: pictures, not a TNG directory; did you mean images:{text}?")
         return Data(str(folder), scheme == "images")
 
 
@@ -224,6 +226,13 @@ def _origin(data: Data, synthetic: bool) -> str:
     if synthetic:
         return "SYNTHETIC universe, not a cosmological simulation"
     return f"{'image catalogue' if data.images else 'simulation'} {Path(data.location).name}"
+
+
+def _has_pictures(folder: Path) -> bool:
+    """Whether there are pictures in a folder, or in one in it, and no snapshots."""
+    if any(folder.glob("groups_*")) or any(folder.glob("output/groups_*")):
+        return False
+    return any(True for pattern in ("*.png", "*/*.png") for _ in folder.glob(pattern))
 
 
 def _is_synthetic(location: Path) -> bool:

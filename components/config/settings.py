@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -80,6 +81,11 @@ class Settings(Section):
             raise ValueError(
                 "preprocessing.normalisation: with pixel_type float32 only 'training' is possible"
             )
+        if self.preprocessing.pixel_type == "float32" and self.preprocessing.stretch_negative == "even":
+            raise ValueError(
+                "preprocessing.stretch_negative: even is the thesis' stretch to 8 bits, and needs pixel_type:"
+                " uint8"
+            )
         return self
 
     @model_validator(mode="after")
@@ -152,7 +158,10 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Settin
         raise InputError(f"{path}: expected a mapping of settings, found {type(data).__name__}")
     for key, value in (overrides or {}).items():
         _set_dotted(data, key, value)
-    return parse_settings(data, str(path))
+    try:
+        return Settings.model_validate(data)
+    except ValidationError as error:
+        raise InputError(f"{_origin(error, path, overrides or {})}: {_first_problem(error)}") from None
 
 
 def parse_settings(data: dict[str, Any], origin: str) -> Settings:
@@ -167,6 +176,13 @@ def parse_settings(data: dict[str, Any], origin: str) -> Settings:
         return Settings.model_validate(data)
     except ValidationError as error:
         raise InputError(f"{origin}: {_first_problem(error)}") from None
+
+
+def _origin(error: ValidationError, path: Path, overrides: Mapping[str, Any]) -> str:
+    """Return where the first problem was written: in the file, or on the command line."""
+    key = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
+    typed = (one for one in overrides if key == one or key.startswith(f"{one}."))
+    return next((f"--set {one}" for one in typed), str(path))
 
 
 def _set_dotted(data: dict[str, Any], key: str, value: Any) -> None:

@@ -16,6 +16,8 @@ class CaseGroups:
     ----------
     specs
         Case -> how its images are made.
+    unfiltered
+        Cases without a filter.
     composite
         The case of several channels without a filter; None: there is none.
     channels
@@ -25,6 +27,7 @@ class CaseGroups:
     """
 
     specs: Mapping[str, ImageSpec]
+    unfiltered: tuple[str, ...]
     composite: str | None
     channels: tuple[str, ...]
     gaussians: tuple[str, ...]
@@ -43,6 +46,7 @@ class CaseGroups:
 
         return cls(
             specs=specs,
+            unfiltered=tuple(unfiltered),
             composite=max(several, key=lambda case: len(specs[case].channels), default=None),
             channels=tuple(case for case in unfiltered if len(specs[case].channels) == 1),
             gaussians=filtered("gaussian"),

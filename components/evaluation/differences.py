@@ -26,6 +26,31 @@ _BETTER = {"r": 1.0, "rmse": -1.0}
 _TRAINING = 1  # the stream of random numbers for the luck of training
 
 
+def compared(metrics: Mapping[str, Any], split: str) -> tuple[str, list[dict[str, Any]]]:
+    """Return the galaxies of a set that cases are compared on, and their differences there.
+
+    Galaxies at the floor are left out where there are some, since little gas tells them from the others
+    under any law.
+
+    Parameters
+    ----------
+    metrics
+        metrics.json.
+    split
+        Name of the set.
+
+    Returns
+    -------
+    population
+        "above_floor" or "all".
+    differences
+        Records as `pairs` makes them.
+    """
+    floored = metrics["sets"][split]["at_floor"] > 0
+    key = "differences_above_floor" if floored else "differences"
+    return "above_floor" if floored else "all", metrics.get(key, {}).get(split, [])
+
+
 @dataclass(frozen=True)
 class Networks:
     """The scores of one case's networks on one set, metric -> (seeds,), and of the resamples of that set.

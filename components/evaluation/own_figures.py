@@ -9,7 +9,8 @@ import numpy as np
 
 from components.evaluation import comparison, figures, gallery
 from components.evaluation.comparison import Scaled
-from components.evaluation.study import SET_NAMES, Study, interval
+from components.evaluation.differences import compared
+from components.evaluation.study import POPULATION_NAMES, SET_NAMES, Study, interval
 from components.evaluation.style import Absent, Plate, minus
 from components.evaluation.thesis_figures import filters
 from components.imagesets.reader import MapReader
@@ -78,9 +79,8 @@ def _scores(study: Study) -> Plate:
 
 def _differences(study: Study) -> Plate | Absent:
     title = "Which case knows more"
-    found = [
-        one for one in study.metrics.get("differences", {}).get(study.shown_set, ()) if one["metric"] == "r"
-    ]
+    population, differences = compared(study.metrics, study.shown_set)
+    found = [one for one in differences if one["metric"] == "r"]
     if not found:
         return Absent(title, "there is only one case")
     names = sorted(
@@ -97,8 +97,8 @@ def _differences(study: Study) -> Plate | Absent:
         "differences",
         title,
         f"Colours: by how much r of the case in the row is higher than that of the case in the column, "
-        f"{SET_NAMES[study.shown_set]} set. Numbers: the probability [%] that it is higher, on the same "
-        f"resamples of {study.groups}.",
+        f"{SET_NAMES[study.shown_set]} set{POPULATION_NAMES[population]}. Numbers: the probability [%] that "
+        f"it is higher, on the same resamples of {study.groups}.",
         comparison.difference_matrix(names, gain, sure, int(study.metrics["resamples"])),
         "wide",
     )
@@ -114,8 +114,12 @@ def _sweep(study: Study) -> Plate | Absent:
             "its scales are in pixels and in kpc" if len(units) > 1 else "fewer than two cases have a filter"
         )
         return Absent(title, reason)
-    name = study.cases.main
-    reference = (name, _estimate(_score(study, name)["r"])) if name not in filtered else None
+    # Without a filter, and of the same channels: what is left is the filter's doing.
+    channels = {study.cases.specs[case].channels for case in filtered}
+    name = next(
+        (case for case in study.cases.unfiltered if channels == {study.cases.specs[case].channels}), None
+    )
+    reference = (name, _estimate(_score(study, name)["r"])) if name else None
     return Plate(
         "scale_sweep",
         title,

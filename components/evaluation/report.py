@@ -26,6 +26,7 @@ MODEL_CARD = "model-card.md"
 _QUESTIONS = {
     "knowledge": "Is anything known of the sSFR",
     "property": "Which property knows most",
+    "part": "Which part knows most",
     "combination": "Do several together know more than the best alone",
     "scale": "Which scale knows most",
 }

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from components.evaluation.differences import compared
 from components.evaluation.own_figures import sweep
-from components.evaluation.study import SET_NAMES, Study, number
+from components.evaluation.study import POPULATION_NAMES, SET_NAMES, Study, number
 from components.evaluation.style import minus
 from components.evaluation.thesis_figures import ssfr_per_yr
 from components.storage.artifact import atomic_file
@@ -206,7 +207,7 @@ def _gains(study: Study, case: str) -> Table:
 
 def _differences(study: Study) -> Iterator[Table]:
     split = study.shown_set
-    found = study.metrics.get("differences", {}).get(split, [])
+    population, found = compared(study.metrics, split)
     for metric, name, unit in (("r", "r", ""), ("rmse", "RMSE", " [dex]")):
         own = [one for one in found if one["metric"] == metric and one["value"] is not None]
         if not own:
@@ -218,9 +219,9 @@ def _differences(study: Study) -> Iterator[Table]:
             rows.append((f"{ahead['a']} over {ahead['b']}", ahead, ahead["probability"]))
         yield Table(
             f"differences_{metric}",
-            f"{SET_NAMES[split].capitalize()} set: by how much one case is better than another in {name}, "
-            "the largest difference first, and how probable it is that it is better; on the same resamples "
-            f"of {study.groups}.",
+            f"{SET_NAMES[split].capitalize()} set{POPULATION_NAMES[population]}: by how much one case is "
+            f"better than another in {name}, the largest difference first, and how probable it is that it is "
+            f"better; on the same resamples of {study.groups}.",
             ("case", better, "P(better)"),
             tuple(rows),
             signed=frozenset({better}),

@@ -17,6 +17,8 @@ SMALL_GROUPS = 100
 """Fewer independent groups than this in the test set, and the page says that the sample is small."""
 
 SET_NAMES = {"train": "training", "validation": "validation", "test": "test", "promotion": "promotion"}
+POPULATION_NAMES = {"all": "", "above_floor": ", galaxies above the floor"}
+"""What cases are compared on, after the name of the set."""
 
 
 @dataclass(frozen=True)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Question = Literal["knowledge", "property", "combination", "scale"]
+from components.evaluation.differences import compared
+
+Question = Literal["knowledge", "property", "combination", "part", "scale"]
 
 _SETS = ("test", "promotion", "validation")
 
@@ -19,12 +22,13 @@ class Finding:
     ----------
     question
         knowledge: does the best case know anything; property: which single channel knows most;
-        combination: do several channels know more than the best one; scale: of which size are the
-        structures that know most.
+        combination: do several channels know more than the best one; part: which of the parts that
+        filters cut the maps into knows most; scale: of which size are the structures that know most.
     about
-        The channels that a scale is found for, joined by "+"; else "".
+        The channels that a part or a scale is found for, joined by "+"; else "".
     answer
-        nothing or something; a channel; "more" or "no more"; "below 3 kpc", "above 3 kpc", "1 to 3 kpc".
+        nothing or something; a channel; "more" or "no more"; of parts and scales "below 3 kpc",
+        "above 3 kpc", "1 to 3 kpc".
         None: the galaxies leave it open.
     probability
         Of the least sure comparison that the answer rests on; None where there is none.
@@ -43,9 +47,9 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
     """Return what the study found, as far as its cases and galaxies can tell.
 
     Every answer is from galaxies that neither trained a network nor chose one: the cases that stand for a
-    property are chosen on the validation set, and compared on the test set. Galaxies at the floor are
-    left out where there are some, since little gas tells them from the others under any law. A comparison
-    decides if its interval excludes zero; it includes the luck of training where a case has several seeds.
+    property are chosen on the validation set, and compared on the test set, on the galaxies that `compared`
+    names. A comparison decides if its interval excludes zero; it includes the luck of training where a case
+    has several seeds.
 
     Parameters
     ----------
@@ -61,7 +65,9 @@ def findings(metrics: Mapping[str, Any]) -> list[Finding]:
         return [known]
     found = [known, *_property(study, ranked)]
     families = dict.fromkeys(study.channels[case] for case in ranked)
-    return found + [one for channels in families for one in _scale(study, channels)]
+    return found + [
+        one for channels in families for one in (*_part(study, channels), *_scale(study, channels))
+    ]
 
 
 @dataclass(frozen=True)
@@ -83,9 +89,8 @@ class _Compared:
         sets = metrics["sets"]
         shown = next((name for name in _SETS if sets[name]["galaxies"]), "test")
         chooses = "validation" if sets["validation"]["galaxies"] else shown
-        floored = sets[shown]["at_floor"] > 0
-        population = "above_floor" if floored else "all"
-        key = "differences_above_floor" if floored else "differences"
+        population, differences = compared(metrics, shown)
+        key = "differences" if population == "all" else "differences_above_floor"
         models = {
             case: found
             for case, found in metrics["cases"].items()
@@ -98,7 +103,7 @@ class _Compared:
             scores={case: found["scores"][shown][population] for case, found in models.items()},
             channels={case: tuple(found["channels"]) for case, found in models.items()},
             filters={case: found["filter"] for case, found in models.items()},
-            differences=_both_ways(metrics[key][shown]),
+            differences=_both_ways(differences),
             to_choose=_both_ways(metrics[key][chooses]),
             chooses=chooses,
         )
@@ -157,6 +162,13 @@ def _knowledge(study: _Compared, leader: str) -> Finding:
             f"{leader}, whose r is the highest{chosen}, has not shown that it knows anything of the sSFR: "
             f"r {found} on {galaxies}, which is not above 0."
         )
+        others = [case for case in study.models if case != leader and _decides(study.scores[case]["r"])]
+        if others:
+            named = ", ".join(f"{case} {_range(study.scores[case]['r'])}" for case in others)
+            text += (
+                f" Others are above 0 ({named}), but were not chosen beforehand: of {len(study.models)} "
+                "cases, one may be by luck."
+            )
         return Finding("knowledge", "", "nothing", None, text)
     text = f"Of the cases, {leader} has the highest r{chosen}: r = {_range(r)} on {galaxies}."
     return Finding("knowledge", "", "something", None, text)
@@ -184,6 +196,8 @@ def _property(study: _Compared, ranked: Sequence[str]) -> list[Finding]:
         text = text[0].upper() + text[1:]
         found.append(Finding("property", "", leader if decided else None, _least(compared), text))
     several = [case for case in ranked if len(study.channels[case]) > 1]
+    # Of the same filter where there is one, so that channels alone tell the two apart.
+    several.sort(key=lambda case: study.filters[case] != study.filters[best[leader]])
     if several:
         one = study.differences[several[0], best[leader]]
         answer = "more" if _decides(one) else "no more" if _decides(_turned(one)) else None
@@ -195,6 +209,63 @@ def _property(study: _Compared, ranked: Sequence[str]) -> list[Finding]:
         )
         found.append(Finding("combination", "", answer, one["probability"], text))
     return found
+
+
+def _part(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
+    """Compare the parts that filters cut the maps into: structures, bands and a blur that meet."""
+    chain = _chain(study, channels)
+    if len(chain) <= 2:  # a scale's two sides are `_scale`'s
+        return []
+    leader, *others = study.ranking(list(chain))
+    differences = [study.differences[leader, other] for other in others]
+    decided = all(_decides(one) for one in differences)
+    about = "+".join(channels)
+    lists = ", ".join(
+        f"than what is {chain[other]} by {_range(one)} (probability {_percent(one)})"
+        for other, one in zip(others, differences, strict=True)
+    )
+    text = f"Of the parts that add up to {about}, what is {chain[leader]} has a higher r {lists}"
+    text += "." if decided else ": not all of these differences exclude zero, so that it stays open."
+    return [Finding("part", about, chain[leader] if decided else None, _least(differences), text)]
+
+
+def _chain(study: _Compared, channels: tuple[str, ...]) -> dict[str, str]:
+    """Return case -> its range of scales, in words, for cases whose ranges meet from zero to infinity."""
+    spans: dict[str, tuple[float, float, str]] = {}
+    for case in study.models:
+        filtered = study.filters[case]
+        if study.channels[case] == channels and filtered["kind"] in _SPANS:
+            spans[case] = (*_SPANS[filtered["kind"]](filtered), filtered["unit"])
+    for unit in dict.fromkeys(unit for _, _, unit in spans.values()):
+        reached, chain = 0.0, {}
+        while reached < math.inf:
+            # Of several that begin here, the narrowest cuts finest.
+            following = min(
+                ((end, case) for case, (begin, end, own) in spans.items() if (begin, own) == (reached, unit)),
+                default=None,
+            )
+            if following is None:
+                break
+            end, case = following
+            chain[case] = _span(reached, end, unit)
+            reached = end
+        if reached == math.inf:
+            return chain
+    return {}
+
+
+_SPANS: dict[str, Callable[[Mapping[str, Any]], tuple[float, float]]] = {
+    "structures": lambda one: (0.0, one["sigma"]),
+    "band": lambda one: (one["sigma"], one["sigma_max"]),
+    "gaussian": lambda one: (one["sigma"], math.inf),
+}
+"""Filter -> the range of scales that it keeps."""
+
+
+def _span(begin: float, end: float, unit: str) -> str:
+    if begin == 0.0:
+        return f"below {end:g} {unit}"
+    return f"above {begin:g} {unit}" if end == math.inf else f"{begin:g} to {end:g} {unit}"
 
 
 def _scale(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
@@ -229,7 +300,7 @@ def _scale(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
         return []
     below_scale = min((sigma for sigma, one in pairs.items() if _decides(one)), default=None)
     above_scale = max((sigma for sigma, one in pairs.items() if _decides(_turned(one))), default=None)
-    parts = [_part("smaller", "larger", sigma, unit, one) for sigma, one in pairs.items()] + missed
+    parts = [_side("smaller", "larger", sigma, unit, one) for sigma, one in pairs.items()] + missed
     rests = [pairs[below_scale]] if below_scale is not None else []
     rests += [_turned(pairs[above_scale])] if above_scale is not None else []
     answer = _scale_answer(below_scale, above_scale, unit)
@@ -246,7 +317,7 @@ def _missed(which: str, sigma: float, unit: str, one: Mapping[str, Any]) -> str:
     )
 
 
-def _part(more: str, less: str, sigma: float, unit: str, one: Mapping[str, Any]) -> str:
+def _side(more: str, less: str, sigma: float, unit: str, one: Mapping[str, Any]) -> str:
     if _is_negative(one):
         more, less, one = less, more, _turned(one)
     return (
@@ -256,11 +327,10 @@ def _part(more: str, less: str, sigma: float, unit: str, one: Mapping[str, Any])
 
 
 def _scale_answer(below: float | None, above: float | None, unit: str) -> str | None:
-    if below is None:
-        return None if above is None else f"above {above:g} {unit}"
-    if above is None:
-        return f"below {below:g} {unit}"
-    return f"{above:g} to {below:g} {unit}" if above < below else None
+    if below is None and above is None:
+        return None
+    begin, end = above or 0.0, below or math.inf
+    return _span(begin, end, unit) if begin < end else None
 
 
 def _decides(one: Mapping[str, Any]) -> bool:

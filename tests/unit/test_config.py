@@ -1,5 +1,6 @@
 """Settings: typed, bounded, and clear about what is wrong."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,7 @@ def test_thesis_preset_keeps_the_faults():
         ({"cases": [{"name": "../a"}]}, "cases.0.name"),
         ({"cases": [{"name": "a", "filter": {"kinds": "x"}}]}, "(did you mean 'kind'?)"),
         ({"training": {"model": "vgg16"}}, "use loss: mse"),
+        ({"preprocessing": {"stretch_negative": "even"}}, "needs pixel_type: uint8"),
         ({"preprocessing": {"split": {"test": 0.9, "validation": 0.2}}}, "leave nothing to train on"),
         ({"preprocessing": {"split": {"method": "column"}}}, "needs `column`"),
         ({"cases": [{"name": "m", "channels": ["massa"]}]}, "did you mean 'mass'?"),
@@ -181,6 +183,21 @@ def test_overrides_come_last(tmp_path):
 def test_a_bad_override_is_refused(text):
     with pytest.raises(InputError):
         load_settings(preset_path("demo"), {"seed": 3} | parse_overrides([text]))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("training.epochs=0", "--set training.epochs: training.epochs: input should be"),
+        ("training={epoch: 3}", "--set training: unknown setting 'training.epoch'"),
+        ("seed=3", "mine.yaml: training.batch: input should be"),
+    ],
+)
+def test_an_error_names_the_file_or_the_option_that_it_is_in(tmp_path, text, said):
+    path = tmp_path / "mine.yaml"
+    path.write_text("training: {batch: 0}" if "seed" in text else "")
+    with pytest.raises(InputError, match=re.escape(said)):
+        load_settings(path, parse_overrides([text]))
 
 
 def test_numbers_of_yaml_may_be_written_as_text():

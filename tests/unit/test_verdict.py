@@ -7,14 +7,22 @@ from evaluation_samples import (
     extra_predictions,
     galaxies,
     predictions,
+    settings,
     ten_case_settings,
 )
 
 from components.evaluation.assess import assess
 from components.evaluation.verdict import findings
 
+PARTS = [
+    {"name": "fine", "filter": {"kind": "structures", "sigma": 1, "unit": "kpc"}},
+    {"name": "middle", "filter": {"kind": "band", "sigma": 1, "sigma_max": 3, "unit": "kpc"}},
+    {"name": "coarse", "filter": {"kind": "gaussian", "sigma": 3, "unit": "kpc"}},
+    {"name": "beside", "filter": {"kind": "gaussian", "sigma": 1, "unit": "kpc"}},
+]
 
-def found(scatter, trees=300, absent=(), **changed):
+
+def found(scatter, trees=300, absent=(), chosen=None, **changed):
     """Return (question, about) -> finding for cases with a scatter each [dex]; None: a guess at random."""
     table = galaxies(trees)
     table = table[~table["split"].isin(absent)]
@@ -25,7 +33,7 @@ def found(scatter, trees=300, absent=(), **changed):
         mixed = predicted.loc[rows, "log10_ssfr"].sample(frac=1.0, random_state=number)
         predicted.loc[rows, "predicted"] = mixed.to_numpy()
     extra = extra_predictions(table, {}, audit_case=None)
-    metrics = assess(predicted, extra, table, ten_case_settings(**changed), {})
+    metrics = assess(predicted, extra, table, chosen or ten_case_settings(**changed), {})
     return {(one.question, one.about): one for one in findings(metrics)}
 
 
@@ -52,6 +60,24 @@ def test_when_nothing_is_known_nothing_else_is_asked():
     one = answers["knowledge", ""]
     assert one.answer == "nothing"
     assert "not above 0" in one.text
+
+
+def test_a_case_above_0_that_was_not_chosen_is_named_and_decides_nothing():
+    scatter = {"mass": 0.3, "entropy": None}
+    answers = found(scatter, absent=("validation", "promotion"))
+    assert answers["knowledge", ""].answer == "something"
+    table = galaxies(300)
+    predicted = predictions(table, {"mass": 0.3, "entropy": 0.3} | BASELINES)
+    # On the validation set entropy leads, on the test set it knows nothing.
+    for case, split in (("mass", "validation"), ("entropy", "test")):
+        rows = (predicted["case"] == case) & (predicted["split"] == split)
+        mixed = predicted.loc[rows, "log10_ssfr"].sample(frac=1.0, random_state=3)
+        predicted.loc[rows, "predicted"] = mixed.to_numpy()
+    metrics = assess(predicted, extra_predictions(table, {}, audit_case=None), table, ten_case_settings(), {})
+    (one,) = findings(metrics)
+    assert one.answer == "nothing"
+    assert one.text.startswith("entropy, whose r is the highest on the validation set")
+    assert "Others are above 0 (mass 0." in one.text
 
 
 def test_galaxies_at_the_floor_are_no_knowledge():
@@ -86,6 +112,28 @@ def test_the_scale_that_knows_most_is_bracketed(changed, answer):
     assert (one.probability is None) == (answer is None)
 
 
+@pytest.mark.parametrize(
+    ("scatter", "answer"),
+    [
+        ({"fine": 0.2, "middle": 0.8, "coarse": 0.9}, "below 1 kpc"),
+        ({"fine": 0.9, "middle": 0.2, "coarse": 0.8}, "1 to 3 kpc"),
+        ({"fine": 0.9, "middle": 0.8, "coarse": 0.2}, "above 3 kpc"),
+        ({"fine": 0.3, "middle": 0.3, "coarse": 0.9}, None),
+    ],
+)
+def test_of_the_parts_that_add_up_to_the_maps_the_one_that_knows_most_is_named(scatter, answer):
+    one = found({**scatter, "beside": 0.1}, chosen=settings(cases=PARTS))["part", ALL]
+    assert one.answer == answer
+    assert ("stays open" in one.text) == (answer is None)
+    assert "1 to 3 kpc" in one.text
+
+
+@pytest.mark.parametrize("missing", ["fine", "middle", "coarse"])
+def test_parts_with_a_gap_are_not_compared(missing):
+    scatter = {case: 0.3 for case in ("fine", "middle", "coarse") if case != missing}
+    assert ("part", ALL) not in found(scatter, chosen=settings(cases=PARTS))
+
+
 def test_blurs_alone_say_what_is_missed_and_answer_nothing():
     # That a blur loses something does not tell what the lost part knows, nor that the rest knows less.
     one = found({"composite": 0.3, "blur3": 0.25, "blur10": 0.9})["scale", ALL]
@@ -104,6 +152,20 @@ def test_several_channels_may_know_more_than_the_best_one():
     for scatter, answer in ((0.1, "more"), (0.6, "no more")):
         one = found({"composite": scatter, "mass": 0.3, "entropy": 0.5})["combination", ""]
         assert one.answer == answer
+
+
+def test_a_combination_is_compared_under_the_filter_of_the_best_single_channel():
+    fine = {"kind": "structures", "sigma": 1, "unit": "kpc"}
+    chosen = settings(
+        cases=[
+            {"name": "mass-fine", "channels": ["mass"], "filter": fine},
+            {"name": "all-fine", "filter": fine},
+            {"name": "all"},
+        ]
+    )
+    one = found({"mass-fine": 0.3, "all-fine": 0.7, "all": 0.1}, chosen=chosen)["combination", ""]
+    assert "(all-fine)" in one.text
+    assert one.answer == "no more"
 
 
 def test_without_a_validation_set_the_verdict_is_still_given():

@@ -1,0 +1,33 @@
+"""Where galaxies come from, as the command line says it."""
+
+import pytest
+
+from components.errors import InputError
+from pipelines.local import Data
+
+
+def test_a_folder_is_a_simulation_unless_it_is_said_to_hold_images(tmp_path):
+    assert Data.parse(str(tmp_path)) == Data(str(tmp_path), images=False)
+    assert Data.parse(f"images:{tmp_path}") == Data(str(tmp_path), images=True)
+
+
+@pytest.mark.parametrize("where", [".", "images"])
+def test_pictures_are_not_taken_for_a_simulation(tmp_path, where):
+    (tmp_path / where).mkdir(exist_ok=True)
+    (tmp_path / where / "a.png").touch()
+    with pytest.raises(InputError, match=rf"did you mean images:{tmp_path}\?"):
+        Data.parse(str(tmp_path))
+    assert Data.parse(f"images:{tmp_path}").images
+
+
+@pytest.mark.parametrize("where", ["groups_099", "output/groups_099"])
+def test_a_simulation_may_have_pictures_beside_it(tmp_path, where):
+    (tmp_path / where).mkdir(parents=True)
+    (tmp_path / "picture.png").touch()
+    assert not Data.parse(str(tmp_path)).images
+
+
+@pytest.mark.parametrize(("text", "said"), [("/nowhere", "no such folder"), ("s3:x", "unknown kind of data")])
+def test_what_is_not_there_is_refused(text, said):
+    with pytest.raises(InputError, match=said):
+        Data.parse(text)
