@@ -1,7 +1,9 @@
 """What a call over gRPC costs beside the bare model call: p50, p99, requests/s at 1 and 8 clients.
 
-Random weights: time does not depend on them. The server runs in a process of its own, and bare and
-served calls take turns, so that a busy machine is busy for both.
+Random weights: time does not depend on them. The server runs in a process of its own, and rounds of bare
+and of served calls take turns, so that a busy machine is busy for both. Back to back, a bare call finds its
+threads awake and its caches warm, as no call from outside ever does: `in_turn` is one of each after the
+other, and its difference is what serving adds.
 """
 
 from __future__ import annotations
@@ -87,6 +89,8 @@ def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
     there.close()
     address = here.recv()
     rows = []
+    with Client(address, ServingSettings(), model) as client:
+        rows += _in_turn(model, partial(signature, {"maps": maps}), partial(client.predict_maps, maps))
     for clients in CLIENTS:
         connections = [Client(address, ServingSettings(), model) for _ in range(clients)]
         bare, served = Timings(), Timings()
@@ -104,6 +108,26 @@ def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
     here.send(None)
     process.join()
     return rows
+
+
+def _in_turn(model: str, bare: Callable[[], object], served: Callable[[], object]) -> list[dict[str, Any]]:
+    """Make a bare call, a served one, a bare one, and so on."""
+    timings = Timings(), Timings()
+    end = time.perf_counter() + _ROUNDS * _ROUND_S
+    while time.perf_counter() < end:
+        for own, call in zip(timings, (bare, served), strict=True):
+            started = time.perf_counter()
+            call()
+            own.calls.append(time.perf_counter() - started)
+    peers, figures = (
+        dict(zip(("p50", "p99"), np.percentile(np.array(own.calls) * 1e3, [50, 99]), strict=True))
+        for own in timings
+    )
+    peer = f"{PEER}, in turn (random weights)"
+    return [
+        row(f"serving.{model}.{name}_in_turn", float(figures[name]), "ms", peer, float(peers[name]))
+        for name in figures
+    ]
 
 
 def _round(timings: Timings, calls: list[Callable[[], object]]) -> None:
