@@ -17,10 +17,13 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.figure import row
+from components.config import load_settings
+from pipelines.cli import preset_path
 
 IMAGES, TRAINING, CASES, EPOCHS, BATCH = 7881, 7092, 10, 1500, 100
 _ROUNDS = 4
 _EPOCHS = 12
+_READY = "ready"
 _PLAIN_STEPS = 15
 _WHOLE_STEPS = 2
 _FEATURE_BATCH = 16
@@ -36,19 +39,21 @@ def run() -> list[dict[str, Any]]:
     list of dict
         study_features [s/image]: bfloat16 beside float32.
         head_epoch [s]: one epoch of the compiled steps, two heads at the same time, beside Keras'
-        train_on_batch; both dtypes.
+        train_on_batch, two at a time or one with all threads, whichever is faster; both dtypes.
         study [h]: features and heads of all cases, beside VGG16's whole forward pass in every epoch with
         model.fit in float32, from a few steps of it; ours in bfloat16 and in float32.
         bfloat16_loss_r, bfloat16_loss_dex: Pearson r and RMSE [dex] of heads trained on bfloat16
         features, beside those trained on float32, means over seeds; all answer from float32 features, as
         served.
-        head_memory [GB]: peak of a process that trains a head on all images.
+        head_memory [GB]: peak of the processes that train heads on all images, two at a time.
+        What a run does besides (checkpoints, evaluation, the report) is not in these.
     """
     images = _discs(_SAMPLE)[0]
     feature_s, features = _features(images)
     with tempfile.TemporaryDirectory() as folder:
         epoch_s = {dtype: _epoch_s(Path(folder), dtype) for dtype in _DTYPES}
-        memory = _peak_memory(Path(folder))
+        workers = load_settings(preset_path("thesis")).training.workers
+        memory = workers * _peak_memory(Path(folder))
     whole_h = CASES * EPOCHS * (TRAINING / BATCH) * _whole_step_s(images[:BATCH]) / 3600
     ours_h = {
         dtype: CASES * (IMAGES * feature_s[dtype] + EPOCHS * epoch_s[dtype][0]) / 3600 for dtype in _DTYPES
@@ -151,35 +156,39 @@ def _write_features(path: Path, count: int, dtype: Literal["bfloat16", "float32"
 def _epoch_s(folder: Path, dtype: Literal["bfloat16", "float32"]) -> tuple[float, float]:
     """Return seconds of a head-epoch: ours, and Keras' train_on_batch on the same file of features.
 
-    Ours as the thesis preset does it, several cases at the same time: the epoch's share of that time.
-    Keras' with all threads.
+    Both at several cases at the same time, as the thesis preset does it: the epoch's share of that time.
     """
-    from components.config import load_settings
-    from pipelines.cli import preset_path
-
     path = folder / f"{dtype}.npy"
     _write_features(path, TRAINING, dtype)
     training = load_settings(preset_path("thesis")).training
-    workers, threads = training.workers, training.threads
     command = [sys.executable, "-m", "benchmarks.study", str(path), dtype]
     ours = peer = np.inf
     for _ in range(_ROUNDS):
-        ours = min(ours, _together([*command, "ours", str(threads)], workers) / workers)
+        ours = min(ours, _together([*command, "ours", str(training.threads)], training.workers))
+        # Whichever suits Keras better: one head with all threads, or several as we do.
         peer = min(peer, _together([*command, "plain", "0"], 1))
+        peer = min(peer, _together([*command, "plain", str(training.threads)], training.workers))
     return ours, peer
 
 
 def _together(command: Sequence[str], workers: int) -> float:
-    """Return the mean seconds that processes of this command print, run at the same time."""
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(workers)]
+    """Return the share of an epoch in the time of processes of this command that begin at the same time."""
+    pipe = subprocess.PIPE
+    running = [subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True) for _ in range(workers)]
+    for process in running:
+        assert process.stdout is not None
+        if process.stdout.readline().strip() != _READY:
+            raise RuntimeError(f"{' '.join(command)} failed")
+    for process in running:
+        assert process.stdin is not None
+        process.stdin.write("\n")
+        process.stdin.flush()
     printed = [process.communicate()[0] for process in running]
-    if any(process.returncode for process in running):
-        raise RuntimeError(f"{' '.join(command)} failed")
-    return float(np.mean([float(text.split()[-1]) for text in printed]))
+    return float(np.mean([float(text.split()[-1]) for text in printed])) / workers
 
 
 def time_epochs(path: str, dtype: Literal["bfloat16", "float32"], way: str, threads: int) -> float:
-    """Return the seconds of a head-epoch in this process, the mean of some.
+    """Return the seconds of a head-epoch in this process, the mean of some, begun when a line comes in.
 
     Parameters
     ----------
@@ -208,6 +217,7 @@ def time_epochs(path: str, dtype: Literal["bfloat16", "float32"], way: str, thre
     if way == "ours":
         step = build_step(head, build_optimizer(settings, steps), data, settings)
         train_epoch(step, data, settings, 1, 0)  # compiles
+        _wait_for_the_others()
         return _seconds(lambda: [train_epoch(step, data, settings, 1, e) for e in range(_EPOCHS)]) / _EPOCHS
     head.compile(optimizer=build_optimizer(settings, steps), loss=LOSSES["mse"])
     order = np.random.default_rng(0).permutation(TRAINING)
@@ -218,7 +228,13 @@ def time_epochs(path: str, dtype: Literal["bfloat16", "float32"], way: str, thre
             head.train_on_batch(features[rows].astype(np.float32), labels[rows, None])
 
     some_steps(1)
+    _wait_for_the_others()
     return _seconds(lambda: some_steps(_PLAIN_STEPS)) / _PLAIN_STEPS * steps
+
+
+def _wait_for_the_others() -> None:
+    print(_READY, flush=True)
+    sys.stdin.readline()
 
 
 def _whole_step_s(images: np.ndarray) -> float:

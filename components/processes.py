@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import select
 import signal
@@ -24,19 +25,47 @@ def die_with(pid: int) -> None:
     enough: between a runner of Kubeflow and its component stands a shell, and between a pool and its
     workers a server that forks them, which lives as long as they do.
     """
+    descriptor = None
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
         os.kill(os.getpid(), signal.SIGKILL)
-        return
+    except (AttributeError, OSError):  # not on this system, or forbidden
+        pass
 
     def wait() -> None:
-        poll = select.poll()
-        poll.register(descriptor, select.POLLIN)
-        poll.poll()
+        if descriptor is not None:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLIN)
+            poll.poll()
+        while descriptor is None and _lives(pid):
+            time.sleep(1.0)
         os.kill(os.getpid(), signal.SIGKILL)
 
     threading.Thread(target=wait, daemon=True, name="die-with-owner").start()
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _started_s() -> float:
+    """Return when this process was started [s since the machine was]; infinity where that isn't told."""
+    try:
+        fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
+    except OSError:
+        return math.inf
+    return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+
+
+_TICK_S = 0.02
+"""[s] by which the start of a process is known too early."""
 
 
 @contextmanager
@@ -79,7 +108,8 @@ def locked(path: Path, what: str, wait_s: float = 0.0) -> Iterator[None]:
                     ) from None
                 time.sleep(0.05)
         stream.truncate(0)
-        stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname()}))
+        since = time.clock_gettime(time.CLOCK_BOOTTIME)
+        stream.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": since}))
         stream.flush()
         try:
             yield
@@ -88,7 +118,7 @@ def locked(path: Path, what: str, wait_s: float = 0.0) -> Iterator[None]:
 
 
 def owner_on_this_machine(path: Path) -> int | None:
-    """Return the process on this machine that holds a lock now, None if there is none.
+    """Return the process on this machine that started this one under a lock, None if there is none.
 
     The file outlives its owner, whose number another process may have by now: only who still holds the
     lock counts. An owner that ends by itself empties the file.
@@ -96,8 +126,9 @@ def owner_on_this_machine(path: Path) -> int | None:
     Raises
     ------
     LockedError
-        The owner was killed: whatever it had just started is not to go on without it.
+        The owner was killed: whatever it had just started is not to go on without it, nor under another.
     """
+    killed = LockedError(f"{path}: its owner was killed; run the same command again, or remove this file")
     try:
         with path.open() as stream:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
@@ -105,10 +136,14 @@ def owner_on_this_machine(path: Path) -> int | None:
         return None
     except BlockingIOError:
         owner = lock_owner(path)
-        pid = owner["pid"]
-        return pid if owner["host"] == socket.gethostname() and isinstance(pid, int) else None
+        pid, since = owner["pid"], owner.get("since")
+        if owner["host"] != socket.gethostname() or not isinstance(pid, int):
+            return None
+        if pid != os.getpid() and isinstance(since, float) and _started_s() + _TICK_S < since:
+            raise killed from None
+        return pid
     if lock_owner(path)["host"] == socket.gethostname():
-        raise LockedError(f"{path}: its owner was killed; run the same command again, or remove this file")
+        raise killed
     return None
 
 

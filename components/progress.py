@@ -20,6 +20,10 @@ class Sink(Protocol):
         """Take one event; must be cheap."""
 
 
+_ERROR = json.dumps({"kind": "error"}).rstrip("}")
+"""How the line of an error begins in a file of events."""
+
+
 class Progress:
     """What a step is given to report with."""
 
@@ -148,6 +152,15 @@ class EventFile:
             self._broken = True
         if self._broken:
             print(describe(event), file=sys.stderr, flush=True)
+
+
+def has_error(path: Path) -> bool:
+    """Whether a file of events tells of an error."""
+    try:
+        lines = path.read_text().splitlines()
+    except FileNotFoundError:
+        return False
+    return any(line.startswith(_ERROR) for line in lines)
 
 
 def disk_is_full(error: OSError) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 from components.config import Settings, parse_settings
 from components.errors import InputError
 from components.processes import die_with, owner_on_this_machine
-from components.progress import EventFile, Progress, disk_is_full
+from components.progress import EventFile, Progress, disk_is_full, has_error
 from components.storage.artifact import run_step
 
 IMAGE = "ssfr/train:0.1.0"
@@ -78,9 +78,12 @@ class Step:
 def open_step(name: str, workdir: str, settings: str) -> Iterator[Step]:
     """Enter a step: its progress goes to the run's event file, and it ends when the run's owner ends.
 
-    An error of the user's is put among the events as one line before it is raised.
+    An error of the user's is put among the events as one line before it is raised; after it no other step
+    of the run begins.
     """
     folder = Path(workdir)
+    if has_error(folder / EVENTS):
+        raise InputError(f"{name}: not begun, since the run has failed")
     progress = Progress(EventFile(folder / EVENTS))
     owner = owner_on_this_machine(folder / LOCK)
     if owner is not None:

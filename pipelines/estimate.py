@@ -22,6 +22,8 @@ _START_S = 60.0
 _FEATURE_VALUES = 8 * 8 * 512
 _FEATURE_BYTES = {"bfloat16": 2, "float32": 4}
 _AUDITS = 3
+_MOST_WORKERS = 2  # of Kubeflow's runner on one machine
+_BLOCK_MEANS = 4  # components.models.networks has it too, but loads Keras
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,11 @@ def estimate(sample: Path, settings: Settings) -> Estimate:
         map_bytes=0.0
         if of_images
         else 4.0 * galaxies * len({*projection.fields, "mass"}) * projection.pixels**2,
-        feature_bytes=sum(sorted(feature_bytes for _, feature_bytes in costs)[-settings.training.workers :]),
+        feature_bytes=sum(
+            sorted(feature_bytes for _, feature_bytes in costs)[
+                -min(settings.training.workers, _MOST_WORKERS) :
+            ]
+        ),
     )
 
 
@@ -121,8 +127,8 @@ def _case(case: Case, galaxies: int, settings: Settings) -> tuple[float, float]:
         return seconds, float(galaxies * _FEATURE_VALUES * _FEATURE_BYTES[chosen])
     pixels = min(training.compact.input_pixels, settings.projection.pixels) ** 2
     channels = 3 if settings.preprocessing.pixel_type == "uint8" else len(case.channels)
-    # Of each block of pixels its mean and its largest are kept.
-    return network_epochs * pixels * _COMPACT_S_PER_PIXEL_EPOCH, 4.0 * galaxies * 2 * channels * pixels
+    bytes_each = 4.0 * _BLOCK_MEANS * channels * pixels
+    return network_epochs * pixels * _COMPACT_S_PER_PIXEL_EPOCH, galaxies * bytes_each
 
 
 def _is_of(folder: Path, needed: Estimate) -> bool:

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import builtins
 import collections
 import contextlib
 import errno
 import io
+import logging
 import os
 import platform
 import shutil
+import signal
+import sys
+import threading
 import time
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import FrameType
 from typing import Any, NoReturn
 
 from components.config import Settings
@@ -158,7 +165,7 @@ def _announce(heard: Heard, first: str, settings: Settings, workdir: Path, sink:
 
 def _explain(failure: str, heard: Heard, log: _Log) -> NoReturn:
     if heard.errors:
-        raise InputError(heard.errors[-1])
+        raise InputError(heard.errors[0])
     if log.full or os.strerror(errno.ENOSPC) in log.tail():
         raise InputError(
             f"{log.path.parent}: no space left on the disk; free some and run the same command again"
@@ -194,17 +201,18 @@ class _Log(io.TextIOBase):
 
     def traceback(self) -> str:
         """Return the last traceback that a component printed."""
-        _, found, text = self.tail().rpartition("Traceback (most recent call last)")
+        before, found, text = self.tail().rpartition("Traceback (most recent call last)")
         if not found:
             return f"see {self.path}"
-        return "\n".join(line.removeprefix("    ") for line in (found + text).splitlines())
+        indent = before.rpartition("\n")[2]
+        return "\n".join(line.removeprefix(indent) for line in (found + text).splitlines())
 
 
 def _run_kfp(pipeline: Any, arguments: dict[str, Any], workdir: Path, log: _Log) -> str | None:
     """Run through kfp.local with its output in the log; return why it failed, or None."""
     from kfp import local
 
-    with contextlib.redirect_stdout(log), warnings.catch_warnings():
+    with _ended_by_interrupt(), _as_before(), contextlib.redirect_stdout(log), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="You may be attemp", category=RuntimeWarning)
         root = workdir / _ROOT
         local.init(
@@ -219,6 +227,41 @@ def _run_kfp(pipeline: Any, arguments: dict[str, Any], workdir: Path, log: _Log)
         finally:
             shutil.rmtree(root, ignore_errors=True)
     return None
+
+
+@contextlib.contextmanager
+def _ended_by_interrupt() -> Iterator[None]:
+    """End the process at once on Ctrl-C: KFP would first start the tasks that wait, and wait for them.
+
+    Its steps see that it is gone.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(_number: int, _frame: FrameType | None) -> None:
+        show_cursor = "\x1b[?25h" if sys.stderr.isatty() else ""
+        os.write(2, f"{show_cursor}\ninterrupted; the same command goes on where it stopped\n".encode())
+        os._exit(128 + signal.SIGINT)
+
+    before = signal.signal(signal.SIGINT, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def _as_before() -> Iterator[None]:
+    """Undo what KFP leaves of its changes to `print` and to logging, where two tasks ran at a time."""
+    root = logging.getLogger()
+    printing, handlers, level = builtins.print, root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        builtins.print = printing
+        root.handlers[:] = handlers
+        root.setLevel(level)
 
 
 def _origin(data: Data, synthetic: bool) -> str:

@@ -13,7 +13,9 @@ class CompactSettings(Section):
     """The small network trained from scratch."""
 
     input_pixels: int = Field(
-        64, ge=16, description="a side; maps are reduced to mean and largest pixel of each block"
+        64,
+        ge=16,
+        description="a side; maps are reduced to four means of each block of pixels, up to the largest",
     )
     local_widths: tuple[int, ...] = Field((16, 16), min_length=1, description="layers that see single pixels")
     widths: tuple[int, ...] = Field(

@@ -167,9 +167,9 @@ def _knowledge(study: _Compared, leader: str) -> Finding:
             named = ", ".join(f"{case} {_range(study.scores[case]['r'])}" for case in others)
             text += (
                 f" Others are above 0 ({named}), but were not chosen beforehand: of {len(study.models)} "
-                "cases, one may be by luck."
+                "cases, some may be so by luck, and it stays open."
             )
-        return Finding("knowledge", "", "nothing", None, text)
+        return Finding("knowledge", "", None if others else "nothing", None, text)
     text = f"Of the cases, {leader} has the highest r{chosen}: r = {_range(r)} on {galaxies}."
     return Finding("knowledge", "", "something", None, text)
 
@@ -185,29 +185,27 @@ def _property(study: _Compared, ranked: Sequence[str]) -> list[Finding]:
     leader, *others = best
     found = []
     if others:
-        compared = [study.differences[best[leader], best[other]] for other in others]
-        decided = all(_decides(one) for one in compared)
-        lists = ", ".join(
-            f"than {_named(other, best[other])} by {_range(one)} (probability {_percent(one)})"
-            for other, one in zip(others, compared, strict=True)
-        )
-        text = f"{_named(leader, best[leader])} has a higher r {lists}"
-        text += "." if decided else ": not all of these differences exclude zero, so that it stays open."
+        compared = {
+            _named(other, best[other]): study.differences[best[leader], best[other]] for other in others
+        }
+        decided = all(_decides(one) for one in compared.values())
+        text = f"{_named(leader, best[leader])} has {_beside(compared)}."
         text = text[0].upper() + text[1:]
-        found.append(Finding("property", "", leader if decided else None, _least(compared), text))
+        found.append(
+            Finding("property", "", leader if decided else None, _least(list(compared.values())), text)
+        )
     several = [case for case in ranked if len(study.channels[case]) > 1]
-    # Of the same filter where there is one, so that channels alone tell the two apart.
-    several.sort(key=lambda case: study.filters[case] != study.filters[best[leader]])
     if several:
         one = study.differences[several[0], best[leader]]
         answer = "more" if _decides(one) else "no more" if _decides(_turned(one)) else None
-        less = _is_negative(one)
-        one = _turned(one) if less else one
+        other = study.filters[several[0]] != study.filters[best[leader]]
         text = (
-            f"Several channels together ({several[0]}) against {_named(leader, best[leader])}: "
-            f"r is {'lower' if less else 'higher'} by {_range(one)} (probability {_percent(one)})."
+            f"Several channels together ({several[0]}) have "
+            f"{_beside({_named(leader, best[leader]): one}, decides=answer is not None)}"
+            f"{'; the two have different filters' if other else ''}."
         )
-        found.append(Finding("combination", "", answer, one["probability"], text))
+        least = one if not _is_negative(one) else _turned(one)
+        found.append(Finding("combination", "", answer, least["probability"], text))
     return found
 
 
@@ -217,41 +215,37 @@ def _part(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
     if len(chain) <= 2:  # a scale's two sides are `_scale`'s
         return []
     leader, *others = study.ranking(list(chain))
-    differences = [study.differences[leader, other] for other in others]
-    decided = all(_decides(one) for one in differences)
+    compared = {f"what is {chain[other]}": study.differences[leader, other] for other in others}
+    decided = all(_decides(one) for one in compared.values())
     about = "+".join(channels)
-    lists = ", ".join(
-        f"than what is {chain[other]} by {_range(one)} (probability {_percent(one)})"
-        for other, one in zip(others, differences, strict=True)
-    )
-    text = f"Of the parts that add up to {about}, what is {chain[leader]} has a higher r {lists}"
-    text += "." if decided else ": not all of these differences exclude zero, so that it stays open."
-    return [Finding("part", about, chain[leader] if decided else None, _least(differences), text)]
+    text = f"Of the parts that add up to {about}, what is {chain[leader]} has {_beside(compared)}."
+    answer = chain[leader] if decided else None
+    return [Finding("part", about, answer, _least(list(compared.values())), text)]
 
 
 def _chain(study: _Compared, channels: tuple[str, ...]) -> dict[str, str]:
     """Return case -> its range of scales, in words, for cases whose ranges meet from zero to infinity."""
-    spans: dict[str, tuple[float, float, str]] = {}
+    by_unit: dict[str, dict[str, tuple[float, float]]] = {}
     for case in study.models:
         filtered = study.filters[case]
         if study.channels[case] == channels and filtered["kind"] in _SPANS:
-            spans[case] = (*_SPANS[filtered["kind"]](filtered), filtered["unit"])
-    for unit in dict.fromkeys(unit for _, _, unit in spans.values()):
-        reached, chain = 0.0, {}
-        while reached < math.inf:
-            # Of several that begin here, the narrowest cuts finest.
-            following = min(
-                ((end, case) for case, (begin, end, own) in spans.items() if (begin, own) == (reached, unit)),
-                default=None,
-            )
-            if following is None:
-                break
-            end, case = following
-            chain[case] = _span(reached, end, unit)
-            reached = end
-        if reached == math.inf:
-            return chain
+            by_unit.setdefault(filtered["unit"], {})[case] = _SPANS[filtered["kind"]](filtered)
+    for unit, spans in by_unit.items():
+        if chain := _longest_chain(spans, 0.0):
+            return {case: _span(*spans[case], unit) for case in chain}
     return {}
+
+
+def _longest_chain(spans: Mapping[str, tuple[float, float]], begin: float) -> list[str] | None:
+    """Return the most cases whose ranges meet from `begin` to infinity; None where they leave a gap."""
+    if begin == math.inf:
+        return []
+    chains = []
+    for case, (own, end) in spans.items():
+        rest = _longest_chain(spans, end) if own == begin else None
+        if rest is not None:
+            chains.append([case, *rest])
+    return max(chains, key=len, default=None)
 
 
 _SPANS: dict[str, Callable[[Mapping[str, Any]], tuple[float, float]]] = {
@@ -331,6 +325,18 @@ def _scale_answer(below: float | None, above: float | None, unit: str) -> str | 
         return None
     begin, end = above or 0.0, below or math.inf
     return _span(begin, end, unit) if begin < end else None
+
+
+def _beside(compared: Mapping[str, Mapping[str, Any]], decides: bool | None = None) -> str:
+    """Say how a case's r compares with that of others, name -> difference, and whether that decides."""
+    parts: list[str] = []
+    for name, one in compared.items():
+        less = _is_negative(one)
+        shown = _turned(one) if less else one
+        what = f"a {'lower' if less else 'higher'} {'one' if parts else 'r'}"
+        parts.append(f"{what} than {name} by {_range(shown)} (probability {_percent(shown)})")
+    decided = all(_decides(one) for one in compared.values()) if decides is None else decides
+    return ", ".join(parts) + ("" if decided else ": not sure enough, so that it stays open")
 
 
 def _decides(one: Mapping[str, Any]) -> bool:

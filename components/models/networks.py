@@ -19,6 +19,8 @@ from components.models.weights import VGG16_MD5, load_backbone, random_weights
 VGG16_PIXELS = 256
 HEAD_PARAMETERS = 309_186
 BACKBONE_PARAMETERS = 14_714_688
+BLOCK_MEANS = 4
+"""Numbers that the compact network sees of each block of pixels of a channel."""
 _IMAGENET_SPREAD = 60.0
 """Standard deviation of the 0..255 pixels VGG16 was trained on: what standardised floats are brought to."""
 _LOG_VARIANCE_LIMIT = 10.0
@@ -179,7 +181,7 @@ def build_trained(settings: TrainingSettings, spec: ImageSpec, seed: int) -> ker
     else:
         side = reduced_pixels(spec.pixels, settings.compact.input_pixels)
         outputs = 2 if settings.loss == "gaussian_nll" else 1
-        trained = build_compact(side, 2 * spec.output_channels, settings.compact, outputs, seed)
+        trained = build_compact(side, BLOCK_MEANS * spec.output_channels, settings.compact, outputs, seed)
     random_weights(trained, seed)
     return trained
 
@@ -332,16 +334,23 @@ LOSSES: dict[str, Callable[[Any, Any], Any]] = {"gaussian_nll": gaussian_nll, "m
 
 
 def _reduce(images: Any, pixels: int, side: int, pixel_type: str) -> Any:
-    """Bring (n, pixels, pixels, C) to (n, side, side, 2C): mean and largest pixel of each block.
+    """Bring (n, pixels, pixels, C) to (n, side, side, 4C): four means of each block of pixels.
 
-    The largest pixel keeps the dense peaks that make stars, which the mean washes out. 0..255 becomes
-    -1..1.
+    Stars form where gas is dense, and pixels are nearly logarithms: their mean washes peaks out. So the
+    largest pixel is kept as well, and two means between: the logarithm of that of exp(x), and of
+    exp(2x). On maps of smoothed gas the network is lost without them. 0..255 becomes -1..1.
     """
     if pixel_type == "uint8":
         images = images / 127.5 - 1.0
     block = pixels // side
     blocks = ops.reshape(images, (-1, side, block, side, block, images.shape[-1]))
-    return ops.concatenate([ops.mean(blocks, axis=(2, 4)), ops.max(blocks, axis=(2, 4))], axis=-1)
+    within = (2, 4)
+    largest = ops.max(blocks, axis=within, keepdims=True)
+    raised = ops.exp(blocks - largest)
+    peak = largest[:, :, 0, :, 0]
+    once = peak + ops.log(ops.mean(raised, axis=within))
+    twice = peak + ops.log(ops.mean(ops.square(raised), axis=within)) / 2.0
+    return ops.concatenate([ops.mean(blocks, axis=within), once, twice, peak], axis=-1)
 
 
 def _sums(x: Any) -> list[Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -55,7 +56,7 @@ class Step:
         self.optimizer = optimizer
         self.weights = keras.Variable(np.concatenate([w.ravel() for w in network.get_weights()]))
         optimizer.build([self.weights])
-        self._shapes = [tuple(variable.shape) for variable in network.weights]
+        self._split = partial(_split, [tuple(variable.shape) for variable in network.weights])
         self._unit = unit
         state = [variable.value for variable in network.non_trainable_variables]
 
@@ -100,13 +101,14 @@ class Step:
         """All that a checkpoint must hold."""
         return [self.weights, *self.optimizer.variables]
 
-    def _split(self, weights: Any) -> list[Any]:
-        parts, start = [], 0
-        for shape in self._shapes:
-            end = start + int(np.prod(shape))
-            parts.append(ops.reshape(weights[start:end], shape))
-            start = end
-        return parts
+
+def _split(shapes: Sequence[tuple[int, ...]], weights: Any) -> list[Any]:
+    parts, start = [], 0
+    for shape in shapes:
+        end = start + int(np.prod(shape))
+        parts.append(ops.reshape(weights[start:end], shape))
+        start = end
+    return parts
 
 
 def _join(parts: Sequence[Any]) -> Any:

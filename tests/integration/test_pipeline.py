@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -185,6 +186,65 @@ def test_killed_in_every_step_it_ends_the_same(finished, universe, settings, tmp
             with np.load(mine) as a, np.load(theirs) as b:
                 assert a.files == b.files
                 assert all(np.array_equal(a[key], b[key]) for key in a.files)
+
+
+@pytest.fixture
+def prepared(finished, tmp_path):
+    """Return a function: the folder of a run that is yet to train."""
+
+    def copy(name):
+        workdir = tmp_path / name
+        subprocess.run(["cp", "-r", finished[0], workdir], check=True)
+        for step in STEPS[3:]:
+            shutil.rmtree(workdir / step, ignore_errors=True)
+        return workdir
+
+    return copy
+
+
+TWO_CASES = ["--until", "training", "--set", "training.threads=1", "--set"]
+TWO_CASES.append("cases=[{name: composite}, {name: mass, channels: [mass]}]")
+
+
+def test_two_cases_at_the_same_time_end_as_one_after_the_other(prepared, universe, settings):
+    weights, spans = {}, {}
+    for workers in (1, 2):
+        workdir = prepared(str(workers))
+        more = [*TWO_CASES, "--set", f"training.workers={workers}"]
+        ssfr("run", settings, "--data", universe, "--workdir", workdir, *more)
+        weights[workers] = {}
+        for folder in (workdir / "training").iterdir():
+            case = json.loads((folder / "model.json").read_text())["case"]
+            with np.load(folder / "weights.npz") as arrays:
+                weights[workers][case] = {key: arrays[key] for key in arrays.files}
+        events = [json.loads(line) for line in (workdir / "events.jsonl").read_text().splitlines()]
+        spans[workers] = [event["kind"] for event in events if event.get("label", "").startswith("training/")]
+    assert spans[1] == ["start", "done", "start", "done"]
+    assert spans[2] == ["start", "start", "done", "done"]
+    assert set(weights[1]) == {"composite", "mass"}
+    for case, arrays in weights[1].items():
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(weights[2][case][key], array)
+
+
+def test_an_interrupted_run_ends_at_once_with_all_that_it_started(prepared, universe, settings, tmp_path):
+    workdir = prepared("run")
+    more = [*TWO_CASES, "--set", "training.workers=2", "--set", "training.epochs=2000"]
+    command = [*SSFR, "run", str(settings), "--data", str(universe), "--workdir", str(workdir), *more]
+    mark = f"INTERRUPTED_RUN={tmp_path}"
+    environment = os.environ | dict([mark.split("=")])
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment, start_new_session=True)
+    while not in_the_middle_of("training", workdir / "events.jsonl"):
+        assert process.poll() is None, (tmp_path / "log").read_text()
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(10) == 130
+    assert "the same command goes on where it stopped" in (tmp_path / "log").read_text()
+    deadline = time.monotonic() + 30
+    while processes_of(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert processes_of(mark) == []
 
 
 def test_two_runs_in_one_folder_are_refused(universe, settings, tmp_path):

@@ -32,7 +32,7 @@ CASES = [{"name": "composite"}, {"name": "mass", "channels": ["mass"]}]
 def test_features_are_on_the_disk_for_one_case_at_a_time(sample):
     maps = 100 * 3 * 256**2 * 4
     compact = estimate(sample, settings(cases=CASES))
-    assert compact.disk_bytes == maps + 100 * 64**2 * 6 * 4
+    assert compact.disk_bytes == maps + 100 * 64**2 * 12 * 4
     vgg16 = estimate(sample, settings(cases=CASES, training=THESIS))
     assert vgg16.disk_bytes == maps + 100 * 65536
 
@@ -44,7 +44,7 @@ def test_cases_trained_at_the_same_time_share_the_disk(sample):
 
 def test_an_image_catalogue_has_its_maps_already(sample):
     (sample / "maps-images-000.h5").touch()
-    assert estimate(sample, Settings()).disk_bytes == 100 * 64**2 * 6 * 4
+    assert estimate(sample, Settings()).disk_bytes == 100 * 64**2 * 12 * 4
 
 
 def test_seeds_and_the_audit_take_time(sample):

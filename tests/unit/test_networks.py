@@ -1,5 +1,7 @@
 """The networks: sizes of the thesis, features equal to the whole frozen model, physics of the compact one."""
 
+import itertools
+
 import keras
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from components.config import Case, CompactSettings, PreprocessingSettings, Trai
 from components.errors import InputError
 from components.imagesets.spec import ImageSpec, MapAttributes
 from components.models.networks import (
+    BLOCK_MEANS,
     Pointwise,
     backbone_input,
     build_backbone,
@@ -110,15 +113,24 @@ def test_vgg16_refuses_images_that_are_not_256_pixels_wide():
         build_network(settings, image_spec(256, ("entropy", "mass")), seed=0)
 
 
-def test_compact_sees_mean_and_largest_pixel_of_each_block():
+def test_compact_sees_four_means_of_each_block():
     settings = TrainingSettings(compact=CompactSettings(input_pixels=16))
     network = build_network(settings, image_spec(64), seed=0)
     images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
+    images[0] += 200.0  # no exponential of a pixel may overflow
     reduced = np.asarray(network.frozen(images))
-    assert reduced.shape == (2, *network.feature_shape) == (2, 16, 16, 6)
-    block = images[1, 12:16, 20:24]
-    np.testing.assert_allclose(reduced[1, 3, 5, :3], block.mean(axis=(0, 1)), rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(reduced[1, 3, 5, 3:], block.max(axis=(0, 1)))
+    assert reduced.shape == (2, *network.feature_shape) == (2, 16, 16, BLOCK_MEANS * 3)
+    blocks = images.reshape(2, 16, 4, 16, 4, 3).astype(np.float64)
+    means = np.split(reduced, BLOCK_MEANS, axis=-1)
+    expected = (
+        blocks.mean(axis=(2, 4)),
+        np.log(np.exp(blocks).mean(axis=(2, 4))),
+        np.log(np.exp(2 * blocks).mean(axis=(2, 4))) / 2,
+        blocks.max(axis=(2, 4)),
+    )
+    for found, wanted in zip(means, expected, strict=True):
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    assert all((low <= high + 1e-4).all() for low, high in itertools.pairwise(means))
     with pytest.raises(InputError, match=r"input_pixels: 64 does not divide the image's 100"):
         build_network(TrainingSettings(), image_spec(100), seed=0)
 

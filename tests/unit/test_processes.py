@@ -81,6 +81,34 @@ def test_a_step_does_not_go_on_after_a_killed_owner_and_says_so(tmp_path):
     assert "its owner was killed" in step.stderr
 
 
+def test_an_orphan_does_not_take_the_next_run_for_its_owner(tmp_path):
+    code = "import sys, components.processes as p; sys.stdin.readline()\n"
+    code += "print(p.owner_on_this_machine(p.Path(sys.argv[1])))"
+    run = [sys.executable, "-c", code, str(tmp_path / ".lock")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    orphan = subprocess.Popen(run, **pipes)
+    time.sleep(0.1)
+    with locked(tmp_path / ".lock", "it"):
+        said = orphan.communicate("\n")[1]
+        assert "its owner was killed" in said
+        own = subprocess.run(run, input="\n", capture_output=True, text=True, check=True)
+        assert own.stdout.strip() == str(os.getpid())
+
+
+def test_where_the_kernel_can_not_tell_of_an_end_it_is_looked_for():
+    owner = start("""
+        import subprocess, sys, time
+        code = "import os, time; del os.pidfd_open; from components.processes import die_with;"
+        code += "die_with(os.getppid()); print(os.getpid(), flush=True); time.sleep(60)"
+        subprocess.Popen([sys.executable, "-c", code])
+        time.sleep(60)
+    """)
+    worker = int(owner.stdout.readline())
+    os.kill(owner.pid, signal.SIGKILL)
+    owner.wait()
+    assert gone(worker)
+
+
 def test_a_folder_that_can_not_be_written_is_named(tmp_path):
     (tmp_path / ".lock").mkdir()
     said = r"the folder: can't write \.lock there: Is a directory"
