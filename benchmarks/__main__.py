@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-NAMES = ("projection", "features", "study", "serving", "pipeline", "truth")
+NAMES = ("projection", "features", "study", "serving", "pipeline", "truth", "storage")
 
 
 def main() -> None:

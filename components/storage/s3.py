@@ -1,0 +1,233 @@
+"""A store in S3: data first, the manifest last, and only the manifest makes an artifact.
+
+Below the store's prefix, ``KEY/manifest.json`` is an artifact; its metadata name the upload whose files lie
+at ``.data/KEY/.UPLOAD/NAME``. Each publisher has an upload of its own, so nobody writes over another's files,
+and what no manifest names is an orphan.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import defaultdict
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from components.config.storage import StorageSettings
+from components.errors import InputError
+from components.progress import Progress
+from components.storage.artifact import MANIFEST, atomic_file
+from components.storage.files import files_of, manifest_in, settle, source_of, staged, write_checked
+from components.storage.s3_calls import S3Error
+from components.storage.s3_objects import ABSENT, Objects
+from components.storage.store import (
+    Bucket,
+    ChangedDocumentError,
+    Document,
+    Stored,
+    check_document,
+    check_key,
+    decode_document,
+    encode_document,
+    expired,
+)
+
+_DATA = ".data/"
+_PROBE = ".probe"
+_REFUSED = {"PreconditionFailed", "412"}
+_NEVER_TRUE = {"IfNoneMatch": "*", "IfMatch": '"00000000000000000000000000000000"'}
+"""Conditions that an object which exists can't meet."""
+
+
+@dataclass(frozen=True)
+class _Manifest:
+    body: bytes
+    upload: str
+    """The name of the upload whose files it names."""
+
+
+class S3Store:
+    """Artifacts in a bucket; see `components.storage.store.Store`."""
+
+    def __init__(self, place: Bucket, settings: StorageSettings, progress: Progress) -> None:
+        self._place, self._settings, self._progress = place, settings, progress
+        self._objects = Objects(place, settings, progress)
+        self._conditions: set[str] = set()
+
+    def publish(self, folder: Path, key: str) -> bool:
+        """See `Store.publish`."""
+        body = manifest_in(folder)
+        files = files_of(body, str(folder / MANIFEST))
+        if self.exists(key):
+            return False
+        self._require("IfNoneMatch")
+        upload = uuid.uuid4().hex
+        total = sum(entry.bytes for entry in files.values())
+        with self._progress.task(f"upload {key}", total / 1e6, "MB") as task:
+            for name, entry in files.items():
+                self._objects.upload(source_of(folder, name), _data(key, upload) + name, entry)
+                task.advance(entry.bytes / 1e6)
+        for name, entry in files.items():
+            self._objects.see_size(_data(key, upload) + name, entry.bytes)
+        try:
+            self._objects.put(f"{key}/{MANIFEST}", body, IfNoneMatch="*", Metadata={"upload": upload})
+        except S3Error as error:
+            if error.code not in _REFUSED:
+                raise
+        # A refusal may answer a second try whose first went in, and its answer was lost.
+        return self._is_published(key, upload)
+
+    def fetch(self, key: str, folder: Path) -> None:
+        """See `Store.fetch`."""
+        manifest = self._manifest(key)
+        if manifest is None:
+            raise InputError(self._why_absent(key))
+        files = files_of(manifest.body, f"{self._place}/{key}/{MANIFEST}")
+        total = sum(entry.bytes for entry in files.values()) / 1e6
+        with (
+            staged(folder, self._settings.orphan_age_h) as staging,
+            self._progress.task(f"download {key}", total, "MB") as task,
+        ):
+            for name, entry in files.items():
+                chunks = self._objects.download(_data(key, manifest.upload) + name, entry.bytes)
+                write_checked(chunks, staging / name, entry, f"{self._place}/{key}: {name}")
+                task.advance(entry.bytes / 1e6)
+            with atomic_file(staging / MANIFEST) as part:
+                part.write_bytes(manifest.body)
+            if not settle(staging, folder):
+                raise InputError(f"{folder}: exists already; remove it, or fetch into another folder")
+
+    def exists(self, key: str) -> bool:
+        """See `Store.exists`."""
+        return self._manifest(key) is not None
+
+    def artifacts(self, prefix: str = "") -> list[Stored]:
+        """See `Store.artifacts`."""
+        stored = []
+        for name, published in self._objects.names(_below(prefix)):
+            if name.startswith(".") or not name.endswith(f"/{MANIFEST}"):
+                continue
+            key = name.removesuffix(f"/{MANIFEST}")
+            manifest = self._manifest(key)
+            if manifest is not None:
+                files = files_of(manifest.body, f"{self._place}/{name}")
+                stored.append(Stored(key, published, sum(entry.bytes for entry in files.values())))
+        return sorted(stored, key=lambda one: one.key)
+
+    def remove(self, key: str) -> None:
+        """See `Store.remove`."""
+        manifest = self._manifest(key)
+        if manifest is None:
+            return
+        self._objects.delete(f"{key}/{MANIFEST}")
+        for name, _ in list(self._objects.names(_data(key, manifest.upload))):
+            self._objects.delete(name)
+
+    def clean(
+        self, prefix: str = "", *, keep: int, older_than_s: float, never: Collection[str] = ()
+    ) -> list[str]:
+        """See `Store.clean`."""
+        keys = expired(self.artifacts(prefix), keep, older_than_s, never)
+        for key in keys:
+            self.remove(key)
+        self._remove_orphans(_DATA + _below(prefix))
+        return keys
+
+    def read_document(self, name: str) -> Document | None:
+        """See `Store.read_document`."""
+        there = self._objects.get(check_document(name))
+        if there is None:
+            return None
+        return Document(decode_document(there["Body"], f"{self._place}/{name}"), there["ETag"])
+
+    def write_document(self, name: str, data: object, version: str | None) -> str:
+        """See `Store.write_document`."""
+        body = encode_document(check_document(name), data)
+        condition = "IfNoneMatch" if version is None else "IfMatch"
+        self._require(condition)
+        try:
+            return str(self._objects.put(name, body, **{condition: version or "*"})["ETag"])
+        except S3Error as error:
+            if error.code not in _REFUSED | ABSENT:
+                raise
+        # As in `publish`: the refusal may be of our own second try.
+        there = self._objects.get(name)
+        if there is not None and there["Body"] == body:
+            return str(there["ETag"])
+        raise ChangedDocumentError(
+            f"{self._place}/{name}: changed by another writer; read it and decide again"
+        )
+
+    def _require(self, condition: str) -> None:
+        """See once that the server refuses a write whose condition is not met; some servers ignore them.
+
+        Raises
+        ------
+        InputError
+            It does not: two writers would both believe that they won.
+        """
+        if condition in self._conditions:
+            return
+        try:
+            for _ in range(2):  # the first may make the object
+                self._objects.put(_PROBE, b"", **{condition: _NEVER_TRUE[condition]})
+        except S3Error as error:
+            if error.code in _REFUSED | ABSENT:
+                self._conditions.add(condition)
+                return
+            if error.code != "NotImplemented":
+                raise
+        header = {"IfNoneMatch": "If-None-Match", "IfMatch": "If-Match"}[condition]
+        raise InputError(
+            f"{self._place}: the server has no conditional writes ({header}), so that two writers could"
+            " overwrite each other; use a server that has them, or a local folder"
+        )
+
+    def _manifest(self, key: str) -> _Manifest | None:
+        there = self._objects.get(f"{check_key(key)}/{MANIFEST}")
+        return None if there is None else _Manifest(there["Body"], there["Metadata"].get("upload", ""))
+
+    def _why_absent(self, key: str) -> str:
+        if any(self._objects.names(f"{_DATA}{key}/.")):
+            return (
+                f"{self._place}: '{key}' has data but no {MANIFEST}: its publisher is still at it or was"
+                " stopped; wait, or publish it again"
+            )
+        return f"{self._place}: no artifact '{key}'; publish it first, or correct the key"
+
+    def _remove_orphans(self, prefix: str) -> None:
+        """Remove data that no manifest names, once they are old enough to be nobody's."""
+        old = time.time() - self._settings.orphan_age_h * 3600
+        uploads: dict[tuple[str, str], dict[str, float]] = defaultdict(dict)
+        for name, written in self._objects.names(prefix):
+            uploads[_upload_of(name)][name] = written
+        gone = 0
+        for (key, upload), times in uploads.items():
+            if max(times.values()) < old and not self._is_published(key, upload):
+                gone += 1
+                for name in times:
+                    self._objects.delete(name)
+        for name, unfinished, begun in list(self._objects.unfinished(prefix)):
+            if begun < old:
+                self._objects.abort(name, unfinished)
+        if gone:
+            self._progress.say(f"{self._place}: removed what {gone} killed publishers left")
+
+    def _is_published(self, key: str, upload: str) -> bool:
+        manifest = self._manifest(key)
+        return manifest is not None and manifest.upload == upload
+
+
+def _below(prefix: str) -> str:
+    return f"{check_key(prefix)}/" if prefix else ""
+
+
+def _data(key: str, upload: str) -> str:
+    """Return where the files of an upload lie; its dot ends the key, no word of which begins with one."""
+    return f"{_DATA}{key}/.{upload}/"
+
+
+def _upload_of(name: str) -> tuple[str, str]:
+    key, _, rest = name.removeprefix(_DATA).partition("/.")
+    return key, rest.partition("/")[0]

@@ -1,0 +1,290 @@
+"""Where artifacts are kept: a local folder or S3 behind one interface, and what both hold to."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections import defaultdict
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from components.config.storage import StorageSettings
+from components.errors import InputError
+from components.progress import SILENT, Progress
+from components.storage.artifact import MANIFEST
+
+_SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:/")
+KEY_LENGTH = 512
+"""S3 allows names of 1024 bytes; the rest is for the prefix and the files' own names."""
+DOCUMENT_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An artifact in a store."""
+
+    key: str
+    time: float
+    """[s since 1970] when it was published."""
+    bytes: int
+    """Of its files, without the manifest."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """A small JSON document that changes, and the version that a writer must name to replace it."""
+
+    data: Any
+    version: str
+
+
+class ChangedDocumentError(InputError):
+    """Somebody else wrote the document since it was read."""
+
+
+class Store(Protocol):
+    """Artifacts and documents; an artifact is there whole or not at all.
+
+    Keys of artifacts, names of documents and prefixes are ``/``-separated words such as
+    ``training/0123abcd`` (see `check_key`). Every method raises InputError, one line, for what the user
+    or the server did wrong, after as many attempts as the settings allow.
+    """
+
+    def publish(self, folder: Path, key: str) -> bool:
+        """Store the artifact in `folder` under `key`; the first of several publishers wins.
+
+        Parameters
+        ----------
+        folder
+            With the manifest that `components.storage.artifact.publish` wrote; files that it does not
+            name stay behind.
+        key
+            Under which it is found again.
+
+        Returns
+        -------
+        bool
+            False: another publisher was first, and theirs stays.
+
+        Raises
+        ------
+        DamagedArtifactError
+            A file in `folder` is not the one in the manifest; nothing is visible in the store.
+        """
+
+    def fetch(self, key: str, folder: Path) -> None:
+        """Copy an artifact to `folder`, which appears in one step, every file checked.
+
+        Raises
+        ------
+        InputError
+            No such artifact, a manifest that names what it must not, or `folder` exists.
+        DamagedArtifactError
+            A file is absent or its bytes are not those that were published.
+        """
+
+    def exists(self, key: str) -> bool:
+        """Tell whether a whole artifact is stored under `key`."""
+
+    def artifacts(self, prefix: str = "") -> list[Stored]:
+        """Return the artifacts in the folder `prefix` and those below, by key."""
+
+    def remove(self, key: str) -> None:
+        """Remove an artifact: it disappears in one step, then its data go; absent is no error."""
+
+    def clean(
+        self, prefix: str = "", *, keep: int, older_than_s: float, never: Collection[str] = ()
+    ) -> list[str]:
+        """Remove artifacts by age and count, and what killed publishers left (see `orphan_age_h`).
+
+        Parameters
+        ----------
+        prefix
+            Only in this folder and below.
+        keep
+            The newest so many of each folder stay, whatever their age.
+        older_than_s
+            [s] The younger ones stay, whatever their number.
+        never
+            Keys that stay in any case: the champion's.
+
+        Returns
+        -------
+        list of str
+            The keys that were removed.
+        """
+
+    def read_document(self, name: str) -> Document | None:
+        """Return a document, None if there is none."""
+
+    def write_document(self, name: str, data: object, version: str | None) -> str:
+        """Replace a document that is still as it was read, and return its new version.
+
+        Parameters
+        ----------
+        name
+            With the suffix ``.json``.
+        data
+            What JSON can hold; NaN is refused.
+        version
+            Of the document that was read; None: there was none.
+
+        Raises
+        ------
+        ChangedDocumentError
+            Another writer was faster: read again and decide again.
+        """
+
+
+def open_store(location: str, settings: StorageSettings | None = None, progress: Progress = SILENT) -> Store:
+    """Return the store at a location, ``s3://bucket/prefix`` or the path of a folder.
+
+    Parameters
+    ----------
+    location
+        Of the store; a folder is made when something is first written.
+    settings
+        How an S3 server is reached.
+    progress
+        Told of bytes copied, and of every attempt that failed.
+
+    Raises
+    ------
+    InputError
+        The location is neither, or there are no credentials for S3.
+    """
+    from components.storage.folder import FolderStore
+
+    settings = settings or StorageSettings()
+    place = parse_location(location)
+    if isinstance(place, Path):
+        return FolderStore(place, settings, progress)
+    from components.storage.s3 import S3Store
+
+    return S3Store(place, settings, progress)
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """A place in S3."""
+
+    name: str
+    prefix: str
+
+    def __str__(self) -> str:
+        return f"s3://{self.name}/{self.prefix}".rstrip("/")
+
+
+def parse_location(location: str) -> Path | Bucket:
+    """Return the folder or the place in S3 that a location names.
+
+    Raises
+    ------
+    InputError
+        It names neither; the message never repeats a password written into it.
+    """
+    expected = "expected the path of a folder, or s3://bucket/prefix"
+    if _SCHEME.match(location) is None:
+        if not location or not location.isprintable():
+            raise InputError(f"storage location {location!r}: {expected}")
+        return Path(location)
+    if "@" in location:
+        raise InputError(
+            "storage location: holds an '@': credentials belong in the environment or a mounted secret,"
+            " not here"
+        )
+    if not location.startswith("s3://"):
+        raise InputError(f"storage location {location!r}: {expected}")
+    bucket, _, prefix = location.removeprefix("s3://").partition("/")
+    if not bucket:
+        raise InputError(f"storage location {location!r}: names no bucket; {expected}")
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        raise InputError(
+            f"storage location {location!r}: {bucket!r} can't be a bucket's name;"
+            " expected 3 to 63 small letters, digits, '-' and '.'"
+        )
+    prefix = prefix.rstrip("/")
+    if prefix:
+        check_key(prefix, f"storage location {location!r}")
+    return Bucket(bucket, prefix)
+
+
+def check_key(key: str, origin: str = "storage key") -> str:
+    """Return a key that is safe as a path and as a name in S3.
+
+    Raises
+    ------
+    InputError
+        A word is empty, begins with a dot (``..`` does), is ``manifest.json``, or has other characters
+        than letters, digits and ``._=+-``.
+    """
+    words = key.split("/")
+    if not all(_SEGMENT.fullmatch(word) and word != MANIFEST for word in words) or len(key) > KEY_LENGTH:
+        raise InputError(
+            f"{origin}: {key[:80]!r} can't be a key; expected words of letters, digits and '._=+-' that do"
+            f" not begin with a dot, separated by single '/', at most {KEY_LENGTH} characters, as in"
+            " training/0123abcd"
+        )
+    return key
+
+
+def check_document(name: str) -> str:
+    """Return the name of a document.
+
+    Raises
+    ------
+    InputError
+        It is no key, or does not end in ``.json``.
+    """
+    if not check_key(name, "storage document").endswith(".json"):
+        raise InputError(f"storage document: {name!r}: expected a name that ends in .json")
+    return name
+
+
+def expired(stored: Iterable[Stored], keep: int, older_than_s: float, never: Collection[str]) -> list[str]:
+    """Return the keys that are neither young, nor among the newest `keep` of their folder, nor in `never`."""
+    folders: dict[str, list[Stored]] = defaultdict(list)
+    for one in stored:
+        folders[one.key.rpartition("/")[0]].append(one)
+    old = time.time() - older_than_s
+    return [
+        one.key
+        for artifacts in folders.values()
+        for one in sorted(artifacts, key=lambda one: (one.time, one.key), reverse=True)[keep:]
+        if one.time < old and one.key not in never
+    ]
+
+
+def encode_document(name: str, data: object) -> bytes:
+    """Return a document as it is stored.
+
+    Raises
+    ------
+    InputError
+        It is not small.
+    """
+    body = (json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n").encode()
+    if len(body) > DOCUMENT_BYTES:
+        raise InputError(
+            f"storage document {name!r}: {len(body)} bytes, but at most {DOCUMENT_BYTES} are small"
+        )
+    return body
+
+
+def decode_document(body: bytes, origin: str) -> Any:
+    """Return what a stored document says.
+
+    Raises
+    ------
+    InputError
+        It is not JSON.
+    """
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise InputError(f"{origin}: not valid JSON; remove it, and write it again") from None
