@@ -181,7 +181,8 @@ def build_trained(settings: TrainingSettings, spec: ImageSpec, seed: int) -> ker
     else:
         side = reduced_pixels(spec.pixels, settings.compact.input_pixels)
         outputs = 2 if settings.loss == "gaussian_nll" else 1
-        trained = build_compact(side, BLOCK_MEANS * spec.output_channels, settings.compact, outputs, seed)
+        means = BLOCK_MEANS if spec.pixels > side else 1
+        trained = build_compact(side, means * spec.output_channels, settings.compact, outputs, seed)
     random_weights(trained, seed)
     return trained
 
@@ -343,6 +344,8 @@ def _reduce(images: Any, pixels: int, side: int, pixel_type: str) -> Any:
     if pixel_type == "uint8":
         images = images / 127.5 - 1.0
     block = pixels // side
+    if block == 1:
+        return images  # all four would be the pixel itself
     blocks = ops.reshape(images, (-1, side, block, side, block, images.shape[-1]))
     within = (2, 4)
     largest = ops.max(blocks, axis=within, keepdims=True)

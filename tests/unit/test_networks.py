@@ -131,6 +131,8 @@ def test_compact_sees_four_means_of_each_block():
     for found, wanted in zip(means, expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
     assert all((low <= high + 1e-4).all() for low, high in itertools.pairwise(means))
+    single = build_network(settings, image_spec(16), seed=0)
+    np.testing.assert_array_equal(np.asarray(single.frozen(images[:, :16, :16])), images[:, :16, :16])
     with pytest.raises(InputError, match=r"input_pixels: 64 does not divide the image's 100"):
         build_network(TrainingSettings(), image_spec(100), seed=0)
 

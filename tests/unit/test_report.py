@@ -324,7 +324,7 @@ def test_table_iii_1_has_each_snapshot_with_its_redshift_and_ssfr():
 def test_a_difference_is_told_from_the_better_case():
     table = tables(whole())["differences_r"]
     assert all(row[1]["value"] >= 0 for row in table.rows)
-    known = whole().metrics["differences"]["test"]
+    known = whole().metrics["differences_above_floor"]["test"]
     first = next(
         one for one in known if (one["a"], one["b"], one["metric"]) == ("entropy", "temperature", "r")
     )
