@@ -14,6 +14,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,9 @@ def _rates(store: Store, client: Any, scratch: Path) -> list[dict[str, Any]]:
 
     for number in range(_ROUNDS):
         key = f"training/{number}"
-        timed("publish", lambda key=key: store.publish(folder, key))  # type: ignore[misc]
+        timed("publish", partial(store.publish, folder, key))
         timed("upload", lambda: client.upload_file(str(folder / "maps.h5"), BUCKET, "peer", Config=parts))
-        timed("fetch", lambda key=key: store.fetch(key, back / key))  # type: ignore[misc]
+        timed("fetch", partial(store.fetch, key, back / key))
         timed("download", lambda: client.download_file(BUCKET, "peer", str(scratch / "peer"), Config=parts))
         store.remove(key)
     rate = {name: _FILE_MB * 1.048576 / float(np.median(seconds)) for name, seconds in timings.items()}

@@ -11,11 +11,17 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from components.errors import InputError, LockedError
+
+_LOOK_S = 1.0
+"""[s] between two looks at whether a process is still there."""
+_TICK_S = 0.02
+"""[s] by which the start of a process is known too early."""
 
 
 def die_with(pid: int) -> None:
@@ -25,34 +31,34 @@ def die_with(pid: int) -> None:
     enough: between a runner of Kubeflow and its component stands a shell, and between a pool and its
     workers a server that forks them, which lives as long as they do.
     """
-    descriptor = None
+    wait = _waits_for(pid)
+
+    def follow() -> None:
+        wait()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    threading.Thread(target=follow, daemon=True, name="die-with-owner").start()
+
+
+def _waits_for(pid: int) -> Callable[[], object]:
+    """Return what waits until a process is gone: by the kernel, or where it can't be asked, by looking."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
-        os.kill(os.getpid(), signal.SIGKILL)
+        return lambda: None
     except (AttributeError, OSError):  # not on this system, or forbidden
-        pass
-
-    def wait() -> None:
-        if descriptor is not None:
-            poll = select.poll()
-            poll.register(descriptor, select.POLLIN)
-            poll.poll()
-        while descriptor is None and _lives(pid):
-            time.sleep(1.0)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=wait, daemon=True, name="die-with-owner").start()
+        return partial(_look_until_gone, pid)
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return poll.poll
 
 
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _look_until_gone(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        while True:
+            with suppress(PermissionError):  # it is there, and another user's
+                os.kill(pid, 0)
+            time.sleep(_LOOK_S)
 
 
 def _started_s() -> float:
@@ -62,10 +68,6 @@ def _started_s() -> float:
     except OSError:
         return math.inf
     return int(fields[19]) / os.sysconf("SC_CLK_TCK")
-
-
-_TICK_S = 0.02
-"""[s] by which the start of a process is known too early."""
 
 
 @contextmanager

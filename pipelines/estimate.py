@@ -127,7 +127,8 @@ def _case(case: Case, galaxies: int, settings: Settings) -> tuple[float, float]:
         return seconds, float(galaxies * _FEATURE_VALUES * _FEATURE_BYTES[chosen])
     pixels = min(training.compact.input_pixels, settings.projection.pixels) ** 2
     channels = 3 if settings.preprocessing.pixel_type == "uint8" else len(case.channels)
-    bytes_each = 4.0 * _BLOCK_MEANS * channels * pixels
+    means = _BLOCK_MEANS if settings.projection.pixels > training.compact.input_pixels else 1
+    bytes_each = 4.0 * means * channels * pixels
     return network_epochs * pixels * _COMPACT_S_PER_PIXEL_EPOCH, galaxies * bytes_each
 
 

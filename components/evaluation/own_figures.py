@@ -194,11 +194,14 @@ def _training(study: Study) -> Plate | Absent:
     if study.best not in histories:
         return Absent(title, "the best case was trained for no epoch")
     kept = study.settings.training.keep.replace("_", " ")
+    validated = study.metrics["sets"]["validation"]["galaxies"] > 0
+    dot = (
+        "The dot is the epoch with the lowest validation loss" if validated else "There is no validation set"
+    )
     return Plate(
         "training",
         title,
-        "Loss by epoch. The dot is the epoch with the lowest validation loss; "
-        f"the weights kept are those of: {kept}.",
+        f"Loss by epoch. {dot}; the weights kept are those of: {kept}.",
         figures.training_curves(histories, study.best, _LOSSES[study.models[study.best]["training"]["loss"]]),
     )
 

@@ -174,12 +174,14 @@ def _method(study: Study) -> str:
     versions = "; ".join(
         f"{name} {version}" for name, version in study.models[study.best]["versions"].items()
     )
+    validated = study.metrics["sets"]["validation"]["galaxies"] > 0
+    chosen = "the validation set" if validated else "it as well, for there is no validation set"
     text = (
         f"Intervals of scores: {study.metrics['confidence']:.0%} percentile intervals of "
         f"{study.metrics['resamples']} bootstrap resamples of {study.groups}, seed {study.metrics['seed']}. "
         "Gains are paired: both predictors see the same resamples. No probability is said to be surer than "
         "so many resamples can show. The baselines see every field of the maps, are fitted on the training "
-        "set, and take their penalty and interval from the validation set. NMAD is 1.4826 times the "
+        f"set, and take their settings and interval from {chosen}. NMAD is 1.4826 times the "
         f"median absolute deviation; bias is predicted minus true. "
         f"Differences: {study.metrics['differences_rule']}. Made with {versions}. Beside this "
         "page: every figure as figures/*.png and *.pdf, every table as tables/*.csv."

@@ -335,11 +335,12 @@ LOSSES: dict[str, Callable[[Any, Any], Any]] = {"gaussian_nll": gaussian_nll, "m
 
 
 def _reduce(images: Any, pixels: int, side: int, pixel_type: str) -> Any:
-    """Bring (n, pixels, pixels, C) to (n, side, side, 4C): four means of each block of pixels.
+    """Bring (n, pixels, pixels, C) to (n, side, side, 4C): four means of each block.
 
     Stars form where gas is dense, and pixels are nearly logarithms: their mean washes peaks out. So the
     largest pixel is kept as well, and two means between: the logarithm of that of exp(x), and of
-    exp(2x). On maps of smoothed gas the network is lost without them. 0..255 becomes -1..1.
+    exp(2x). On maps of smoothed gas the network is lost without them. A block of one pixel stays as it is,
+    C channels. 0..255 becomes -1..1.
     """
     if pixel_type == "uint8":
         images = images / 127.5 - 1.0

@@ -45,7 +45,7 @@ class Dataset:
     Attributes
     ----------
     features
-        (n, ...) floats, read by batch: may be a memory map.
+        (n, ...) floats; may be a memory map, of which only a small one is held (`build_step`).
     labels
         (n,) float32, standardised.
     train, validation

@@ -308,7 +308,10 @@ def endpoint_down(place: Place, patch: pytest.MonkeyPatch) -> Store:
 
 def clock_wrong(place: Place, patch: pytest.MonkeyPatch) -> Store:
     now = botocore.auth.get_current_datetime
-    wrong = lambda *args, **kwargs: now(*args, **kwargs).replace(year=2020)  # noqa: E731
+
+    def wrong(*args: Any, **kwargs: Any) -> Any:
+        return now(*args, **kwargs).replace(year=2020)
+
     patch.setattr(botocore.auth, "get_current_datetime", wrong)
     return place.store(attempts=2)
 

@@ -348,3 +348,12 @@ def test_of_several_seeds_only_the_first_network_is_drawn():
     both = pd.concat([found.predictions.assign(seed=seed) for seed in (1, 2)])
     twice = replace(found, predictions=both)
     assert len(twice.predicted("mass", "test")) == len(found.predicted("mass", "test"))
+
+
+def test_without_a_validation_set_the_method_does_not_speak_of_one():
+    table = galaxies(100)
+    table = table[table["split"] != "validation"]
+    chosen = settings()
+    found = reassessed(predictions(table, SCATTER), table, chosen)
+    assert "for there is no validation set" in page(found)
+    assert "interval from the validation set" in page(study())
