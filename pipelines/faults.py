@@ -148,7 +148,7 @@ def _last_unit(settings: Settings) -> str:
     chosen = settings.training
     if chosen.model == "vgg16":
         return {
-            "relu": "ReLU; a head that has died is found and reported",
+            "relu": f"ReLU; a dead head is started afresh, at most {chosen.restarts} times, and reported",
             "linear": "linear",
         }[chosen.vgg16.last_activation]
     return "linear" + (", with a predicted uncertainty" if chosen.loss == "gaussian_nll" else "")
@@ -256,7 +256,7 @@ FAULTS = (
     Fault(
         14,
         "ReLU on the last unit can die, and cannot go below 0",
-        ("training.model", "training.vgg16.last_activation", "training.loss"),
+        ("training.model", "training.vgg16.last_activation", "training.loss", "training.restarts"),
         _last_unit,
     ),
     Fault(

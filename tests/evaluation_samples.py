@@ -206,6 +206,7 @@ def _study(
         "training": {"loss": "gaussian_nll"},
         "backbone": backbone,
         "seed": 1,
+        "broken_starts": [],
         "versions": {"keras": "3"},
     }
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [1.0, 0.5, 0.3], "validation_loss": [1.1, 0.7, 0.8]})

@@ -70,6 +70,9 @@ class TrainingSettings(Section):
     seeds: int = Field(
         3, ge=1, description="networks a case, from seed, seed + 1, ...; the first is the one that is served"
     )
+    restarts: int = Field(
+        2, ge=0, description="fresh starts of a network that dies or diverges, from other weights; told [14]"
+    )
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (),
         description="epochs after which the first network is kept as well; those after the last are ignored",

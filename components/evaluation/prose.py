@@ -101,6 +101,9 @@ def caveats(study: Study) -> list[str]:
     if study.random_weights:
         found.append("RANDOM backbone weights: the network was never pretrained.")
     found += [f"Case {case} has no result: {reason}." for case, reason in study.failed.items()]
+    for case, model in study.models.items():
+        if broken := model["broken_starts"]:
+            found.append(f"Case {case} took {len(broken) + 1} starts, as training broke down: {broken[-1]}.")
     if test["groups"] < SMALL_GROUPS:
         found.append(
             f"Small sample: the {SET_NAMES[study.shown_set]} set has {study.size(test)}. Differences within "

@@ -45,6 +45,8 @@ _UNFINISHED = "unfinished"
 _REDUCE_BATCH = 32
 _LOOK = 256
 """Training galaxies that set the start of the head."""
+_NEXT_START = 1_000_003
+"""Between the seeds of two starts of a network: far from those of the other networks of a case."""
 _THESIS_OFFSET = -15.0
 """The thesis' label is log10(1e15 sSFR): the only one here that a final ReLU can reach."""
 _FIGURES = ("case", "model", "parameters", "validation")
@@ -65,8 +67,10 @@ def run(
     trained on the same features. The scales of the channels are those fitted on the real training set,
     for the audit too.
 
-    A training that breaks down is no error of this call: it is warned of, and written as failed.json. If
-    it is the first seed's, the case has failed, and nothing else of it is trained.
+    A training that breaks down is no error of this call: it is warned of, and started again from other
+    first weights as often as the settings allow, which model.json tells (``broken_starts``); then it is
+    written as failed.json. If that is the first seed's, the case has failed, and nothing else of it is
+    trained.
 
     Parameters
     ----------
@@ -168,14 +172,29 @@ class _Trainer:
     progress: Progress
 
     def train(self, one: Fit) -> None:
-        """Train a network, and write its model folder or why there is none."""
+        """Train a network, afresh if it breaks down, and write its model folder or why there is none."""
+        broken: list[str] = []
+        while len(broken) <= self.settings.training.restarts:
+            try:
+                self._train(one, broken)
+                return
+            except BrokenTrainingError as error:
+                shutil.rmtree(one.folder / "milestones", ignore_errors=True)
+                broken.append(str(error))
+                self.progress.warn(f"start {len(broken)}: {error}")
+        often = f" (the last of {len(broken)} starts)" if len(broken) > 1 else ""
+        write_failure(one.folder, self.spec.case, broken[-1] + often)
+
+    def _train(self, one: Fit, broken: Sequence[str]) -> None:
+        """Train a network from first weights that none of the starts in `broken` had."""
+        start = one.seed + _NEXT_START * len(broken)
         training = self.settings.training
         train, validation = rows_of(self.galaxies, one)
         log10_ssfr = self.galaxies["log10_ssfr"].to_numpy(dtype=np.float64)
         label = _label(log10_ssfr[train], training)
         labels = ((log10_ssfr - label["offset"]) / label["scale"]).astype(np.float32)
         data = Dataset(self.features, labels, train, validation)
-        network = build_trained(training, self.spec, one.seed)
+        network = build_trained(training, self.spec, start)
         if training.model == "vgg16":
             some = np.asarray(self.features[train[:_LOOK]], dtype=np.float32)
             wake_head(network, some)
@@ -185,20 +204,14 @@ class _Trainer:
         network.layers[-1].bias.assign(_mean_label(data, training))
 
         def keep(folder: Path, epochs: int, best_epoch: int) -> None:
-            self._write(folder, one, network, data, label, epochs, best_epoch)
+            self._write(folder, one, broken, network, data, label, epochs, best_epoch)
 
         def milestone(epoch: int) -> None:
             if epoch in one.milestones:
                 keep(one.folder / "milestones" / str(epoch), epoch, epoch)
 
-        checkpoint = self.unfinished / f"{one.split}-{one.seed}.npz"
-        try:
-            state = fit(network, data, training, one.seed, one.name, checkpoint, self.progress, milestone)
-        except BrokenTrainingError as error:
-            self.progress.warn(str(error))
-            shutil.rmtree(one.folder / "milestones", ignore_errors=True)
-            write_failure(one.folder, self.spec.case, str(error))
-            return
+        checkpoint = self.unfinished / f"{one.split}-{start}.npz"
+        state = fit(network, data, training, start, one.name, checkpoint, self.progress, milestone)
         if not len(validation):
             self.progress.warn(
                 f"case '{one.name}': without a validation set the interval is that of the training galaxies,"
@@ -212,6 +225,7 @@ class _Trainer:
         self,
         folder: Path,
         one: Fit,
+        broken: Sequence[str],
         network: keras.Model,
         data: Dataset,
         label: dict[str, Any],
@@ -247,6 +261,7 @@ class _Trainer:
             "label": label,
             "interval": calibrate(truth, mean, sigma, self.settings.evaluation.interval),
             "seed": one.seed,
+            "broken_starts": list(broken),
             "split": one.split,
             "backbone": self.backbone,
             "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},

@@ -73,7 +73,10 @@ TESTED_BY = {
         "test_labels.py::test_zero_and_faint_labels_are_raised_to_the_floor_and_marked",
         "test_prepare.py::test_dropped_galaxies_are_counted_and_leave_the_table",
     ),
-    14: ("test_faults.py::test_a_relu_head_cannot_go_below_zero_and_a_linear_one_can",),
+    14: (
+        "test_faults.py::test_a_relu_head_cannot_go_below_zero_and_a_linear_one_can",
+        "test_train.py::test_a_broken_training_is_started_afresh_only_where_that_is_asked_for",
+    ),
     15: ("test_networks.py::test_backbone_input_copies_one_channel_and_follows_the_pixel_type",),
     16: (
         "test_faults.py::test_the_rate_of_adadelta_is_stated",

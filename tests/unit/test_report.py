@@ -113,6 +113,18 @@ def test_data_are_called_synthetic_only_if_they_are_whatever_the_user_calls_them
     assert "synthetic data" in page(replace(study(origin="TNG50-1"), synthetic=True))
 
 
+def test_a_case_that_was_started_more_than_once_is_named_with_the_reason():
+    found = study()
+    models = {
+        case: {**model, "broken_starts": ["dead", "dead again"]} for case, model in found.models.items()
+    }
+    assert any(
+        "took 3 starts" in caveat and "dead again" in caveat
+        for caveat in caveats(replace(found, models=models))
+    )
+    assert not any("starts" in caveat for caveat in caveats(found))
+
+
 def test_random_weights_are_shouted_and_imagenet_named_with_its_digest():
     text = page(study(backbone={"weights": "random", "seed": 3}), {})
     assert "RANDOM weights" in text

@@ -309,15 +309,45 @@ def test_damaged_weights_are_trained_again(few, tmp_path):
 def test_a_case_that_diverges_is_written_down_and_ends_nothing_else(few, tmp_path):
     out, heard = tmp_path / "out", Heard()
     chosen = settings(
-        loss="mse", learning_rate=1e30, schedule="constant", optimizer="adadelta", seeds=3, milestones=(1,)
+        loss="mse",
+        learning_rate=1e30,
+        schedule="constant",
+        optimizer="adadelta",
+        seeds=3,
+        milestones=(1,),
+        restarts=1,
     )
     figures = train(out, few, chosen, Progress(heard))
-    reason = r"case 'composite': the loss is .*(nan|inf).* after epoch 1; lower training"
+    reason = (
+        r"case 'composite': the loss is .*(nan|inf).* after epoch 1; lower training.*the last of 2 starts"
+    )
     assert re.search(reason, figures["failed"])
     assert json.loads((out / "failed.json").read_text()) == {"case": "composite", "reason": figures["failed"]}
     assert [path.name for path in out.iterdir()] == ["failed.json"]
-    assert {"kind": "warn", "text": figures["failed"]} in heard.events
+    warned = [event["text"] for event in heard.events if event["kind"] == "warn"]
+    assert [text.partition(":")[0] for text in warned] == ["start 1", "start 2"]
     assert train(out, few, chosen)["failed"] == figures["failed"]
+
+
+def test_a_broken_training_is_started_afresh_only_where_that_is_asked_for(few, tmp_path):
+    chosen = settings(checkpoint_every=1)
+    start(few, chosen, tmp_path / "killed", "composite", 2)
+    checkpoint = tmp_path / "killed" / "unfinished" / "split-1.npz"
+    with np.load(checkpoint) as arrays:
+        broken = {name: arrays[name] for name in arrays.files}
+    broken["step/0000"] = np.full_like(broken["step/0000"], np.nan)
+    np.savez(checkpoint, **broken)
+    shutil.copytree(tmp_path / "killed", tmp_path / "again")
+
+    given_up = train(tmp_path / "killed", few, settings(checkpoint_every=1, restarts=0))
+    assert "the loss is nan" in given_up["failed"]
+    train(tmp_path / "again", few, settings(checkpoint_every=1, restarts=1))
+    (told,) = read_description(tmp_path / "again")["broken_starts"]
+    assert "the loss is nan" in told
+    train(tmp_path / "other", few, settings())
+    assert read_description(tmp_path / "other")["broken_starts"] == []
+    weights = [(tmp_path / name / "weights.npz").read_bytes() for name in ("again", "other")]
+    assert weights[0] != weights[1]
 
 
 def test_a_seed_that_breaks_down_costs_only_itself(few, tmp_path):
