@@ -46,9 +46,9 @@ class Progress:
         """Tell that a step begins."""
         self._sink.emit({"kind": "start", "label": label, "text": f"{label}: starts"})
 
-    def done(self, label: str, folder: Path) -> None:
+    def done(self, label: str, location: str) -> None:
         """Tell that an artifact is whole, and where it is."""
-        self._sink.emit({"kind": "done", "label": label, "text": f"{label}: whole", "folder": str(folder)})
+        self._sink.emit({"kind": "done", "label": label, "text": f"{label}: whole", "location": location})
 
     @contextmanager
     def task(self, label: str, total: float, unit: str, done: float = 0) -> Iterator[Task]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +13,17 @@ from typing import Any
 from components.config import Settings, parse_settings
 from components.errors import InputError
 from components.processes import die_with, owner_on_this_machine
-from components.progress import EventFile, Progress, disk_is_full, has_error
-from components.storage.artifact import run_step
+from components.progress import EventFile, LogLines, Progress, disk_is_full, has_error
+from components.storage.artifact import MANIFEST, Origin, read_json, sha256_json, write_json
+from components.storage.ledger import ended, mark_of, note, run_name
+from components.storage.store import Bucket, parse_location
+from components.storage.workdir import Workdir, open_workdir
 
 IMAGE = "ssfr/train:0.1.0"
-"""The container image of the steps on a cluster."""
+"""The container image of the steps, where `ssfr compile` names no other."""
 
-EVERY_SECTION = tuple(Settings.model_fields)
+EVERY_SECTION = tuple(name for name in Settings.model_fields if name not in ("storage", "cluster"))
+"""Of the settings that a result can depend on: where it is made and kept is none of these."""
 
 LOCK = ".lock"
 EVENTS = "events.jsonl"
@@ -26,32 +31,92 @@ EVENTS = "events.jsonl"
 
 @dataclass(frozen=True)
 class Step:
-    """A step that is being done in a run's folder."""
+    """A step that is being done.
+
+    What passes from task to task is a reference: a small file with the artifact's key. The artifact goes
+    through our own storage, so that no version of Kubeflow copies it, and a folder, a container and a pod
+    do the same.
+    """
 
     name: str
-    workdir: Path
+    workdir: Workdir
     settings: Settings
     progress: Progress
+    run: str | None
+    """Name of the run that steps in pods of their own write down what they made for; None: this machine's."""
+    asked: str
+    """The settings as they came, JSON."""
+
+    def go_on(self, key: str, repository: str) -> str:
+        """Return "yes", or "no" where an earlier run did all that follows the first step's artifact.
+
+        Only of runs whose steps are in pods of their own; here, steps look for themselves.
+        """
+        if self.run is None:
+            return "yes"
+        earlier = ended(self.workdir.store, mark_of(key, self.asked, repository))
+        if earlier is None:
+            return "yes"
+        self.progress.say(f"nothing new: run {earlier} ended with these data, settings and code")
+        return "no"
+
+    def take(self, artifact: Any) -> Path:
+        """Return the folder of an artifact that an earlier step made, on this machine.
+
+        Parameters
+        ----------
+        artifact
+            A `kfp.dsl.Artifact`.
+
+        Raises
+        ------
+        InputError
+            It is no reference of ours, or what it refers to is gone.
+        """
+        told = read_json(Path(artifact.path))
+        try:
+            return self.workdir.fetch(told["key"])
+        except (KeyError, TypeError):
+            raise InputError(f"{self.name}: {artifact.path}: not a reference of ours; run again") from None
+
+    def bring(self, data: str) -> tuple[str, str | None]:
+        """Return where galaxies are on this machine, and the fingerprint of what was copied here from S3.
+
+        Parameters
+        ----------
+        data
+            What steps are told: anything of this machine's, which stays as it is, or
+            ``s3://bucket/prefix/name`` of a folder that `ssfr upload` put there.
+        """
+        if not isinstance(parse_location(data), Bucket):
+            return data, None
+        above, _, name = data.rstrip("/").rpartition("/")
+        uploaded = open_workdir(above, self.settings.storage, self.progress)
+        folder = uploaded.fetch(name)
+        return str(folder), sha256_json(read_json(folder / MANIFEST)["files"])
 
     def do(
         self,
         work: Callable[[Path], Mapping[str, Any]],
         *,
-        inputs: Mapping[str, Path | str],
+        output: Any = None,
+        inputs: Mapping[str, Origin],
         sections: tuple[str, ...],
         extra: Mapping[str, Any] | None = None,
         room: str | None = None,
         still_true: Callable[[Path], bool] | None = None,
         label: str | None = None,
     ) -> str:
-        """Do the step's work, or find it done; return the artifact's folder.
+        """Do the step's work, or find it done; return the artifact's key.
 
         Parameters
         ----------
         work
             Writes into the folder it is given; returns the step's figures.
+        output
+            The `kfp.dsl.Artifact` that becomes a reference to the result.
         inputs
-            Artifact folders, or fingerprints of foreign data.
+            Artifacts, or fingerprints of foreign data.
         sections
             The settings that the step depends on, as dotted names: only a change in these makes it new.
             `EVERY_SECTION` for all.
@@ -69,27 +134,41 @@ class Step:
             self.progress.start(label)
             return work(folder)
 
-        folder = run_step(self.name, self.workdir, inputs, settings, begin, room=room, still_true=still_true)
-        self.progress.done(label, folder)
-        return str(folder)
+        key = self.workdir.run(self.name, inputs, settings, begin, room=room, still_true=still_true)
+        location = self.workdir.location(key)
+        if self.run is not None:
+            note(self.workdir.store, self.run, label, key)
+        if output is not None:
+            reference = {"key": key, "location": location}
+            write_json(Path(output.path), reference)
+            output.metadata.update(reference)
+        self.progress.done(label, location)
+        return key
 
 
 @contextmanager
 def open_step(name: str, workdir: str, settings: str) -> Iterator[Step]:
-    """Enter a step: its progress goes to the run's event file, and it ends when the run's owner ends.
+    """Enter a step of a run whose artifacts are in `workdir`, a folder or ``s3://bucket/prefix``.
 
-    An error of the user's is put among the events as one line before it is raised; after it no other step
-    of the run begins.
+    In a folder, its progress goes to the run's event file, and it ends when the run's owner ends. An error
+    of the user's is put among the events as one line before it is raised; after it no other step of the
+    run begins.
     """
-    folder = Path(workdir)
-    if has_error(folder / EVENTS):
-        raise InputError(f"{name}: not begun, since the run has failed")
-    progress = Progress(EventFile(folder / EVENTS))
-    owner = owner_on_this_machine(folder / LOCK)
-    if owner is not None:
-        die_with(owner)
+    parsed = parse_settings_json(settings)
+    place = parse_location(workdir)
+    here = isinstance(place, Path)
+    if isinstance(place, Path):
+        if has_error(place / EVENTS):
+            raise InputError(f"{name}: not begun, since the run has failed")
+        progress = Progress(EventFile(place / EVENTS))
+        owner = owner_on_this_machine(place / LOCK)
+        if owner is not None:
+            die_with(owner)
+    else:
+        progress = Progress(LogLines(sys.stdout))
     try:
-        yield Step(name, folder, parse_settings_json(settings), progress)
+        opened = open_workdir(workdir, parsed.storage, progress)
+        yield Step(name, opened, parsed, progress, None if here else run_name(settings), settings)
     except InputError as error:
         progress.error(f"{name}: {error}")
         raise

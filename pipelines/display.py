@@ -135,6 +135,6 @@ def _take(line: str, heard: Heard, sink: Sink) -> None:
         heard.errors.append(event["text"])
         return
     if event["kind"] == "done":
-        heard.artifacts[event["label"]] = Path(event["folder"])
+        heard.artifacts[event["label"]] = Path(event["location"])
     with suppress(OSError):  # a terminal or a pipe that was closed; the work goes on
         sink.emit(event)

@@ -13,7 +13,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+from components.config.storage import StorageSettings
+from components.progress import SILENT, Progress
+from components.storage.store import Store, open_store
 
 ACCESS_KEY, SECRET_KEY = "study:pipeline", "not-a-secret"
 READER_ACCESS_KEY, READER_SECRET_KEY = "study:stranger", "not-a-secret-either"
@@ -104,6 +108,30 @@ class S3Server:
     @property
     def endpoint(self) -> str:
         return f"http://127.0.0.1:{self.port}"
+
+
+@dataclass(frozen=True)
+class Place:
+    """A bucket on the server, and how a store in it is opened: impatiently, in small parts."""
+
+    server: S3Server
+    bucket: str
+    client: Any
+
+    def settings(self, endpoint: str | None = None, **changes: Any) -> StorageSettings:
+        patience = {"attempts": 8, "backoff_s": 0.02, "connect_timeout_s": 3.0, "read_timeout_s": 10.0}
+        where = {"endpoint": endpoint or self.server.endpoint, "allow_http": True, "region": REGION}
+        return StorageSettings(**{**where, "part_mb": 5, **patience, **changes})
+
+    def store(self, endpoint: str | None = None, progress: Progress = SILENT, **changes: Any) -> Store:
+        return open_store(f"s3://{self.bucket}/runs", self.settings(endpoint, **changes), progress)
+
+    def names(self) -> list[str]:
+        found = self.client.list_objects_v2(Bucket=self.bucket, Prefix="runs/").get("Contents", [])
+        return [one["Key"].removeprefix("runs/") for one in found]
+
+    def data(self) -> list[str]:
+        return [name for name in self.names() if name.startswith(".data/")]
 
 
 @contextmanager

@@ -30,6 +30,10 @@ class StorageSettings(Section):
     )
     backoff_max_s: Positive = Field(20.0, description="[s] the longest wait before any attempt")
     part_mb: int = Field(16, ge=5, le=1024, description="[MiB] sent or read at a time, and held in memory")
+    scratch: str | None = Field(
+        None,
+        description="folder for what a step works on when its run is in S3; None: the system's temporary folder",
+    )
     orphan_age_h: Positive = Field(
         24.0, description="[h] after which data without a manifest are a killed publisher's, and go"
     )

@@ -22,7 +22,7 @@ def deployment(
     Args:
         workdir: folder of the run.
         settings: all settings, as JSON.
-        repository: folder of models that is served.
+        repository: of models that are served: a folder, or a place in S3.
         maps: of step 2.
         prepared: of step 3.
         models: of step 4.
@@ -32,38 +32,31 @@ def deployment(
     from pathlib import Path
     from typing import Any
 
-    from components.serving.repository import ModelFolder
+    from components.deployment.deploy import run, still_deployed
     from components.step import open_step
-    from components.storage.artifact import read_json
 
     with open_step("deployment", workdir, settings) as step:
-        maps_dir, prepared_dir, scores_dir = Path(maps.path), Path(prepared.path), Path(scores.path)
-        folders = {model.metadata["case"]: Path(model.path) for model in models}
+        maps_dir, prepared_dir, scores_dir = step.take(maps), step.take(prepared), step.take(scores)
+        folders = {model.metadata["case"]: step.take(model) for model in models}
 
         def work(output: Path) -> dict[str, Any]:
-            from components.deployment.deploy import run
-
             return run(
                 output,
                 folders,
                 scores_dir,
                 maps_dir,
                 prepared_dir,
-                Path(repository),
+                repository,
                 step.settings,
                 step.progress,
             )
 
-        def in_repository(folder: Path) -> bool:
-            told = read_json(folder / "deployment.json")
-            there = ModelFolder(Path(repository), told["model"])
-            return there.says(told["model_digest"], told["version"], told["label"], told["champion"])
-
-        deployed.uri = step.do(
+        step.do(
             work,
+            output=deployed,
             inputs={"maps": maps_dir, "prepared": prepared_dir, "scores": scores_dir}
             | {f"model/{case}": folder for case, folder in folders.items()},
             sections=("deployment", "serving"),
             extra={"repository": repository},
-            still_true=in_repository,
+            still_true=lambda folder: still_deployed(folder, repository, step.settings),
         )

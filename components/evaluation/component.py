@@ -1,7 +1,7 @@
 """Step 5 as the pipeline sees it: predictions, scores beside baselines, and the report."""
 
 from kfp import dsl
-from kfp.dsl import HTML, Dataset, Input, Model, Output
+from kfp.dsl import HTML, Dataset, Input, Markdown, Metrics, Model, Output
 
 from components.step import IMAGE
 
@@ -17,6 +17,8 @@ def evaluation(
     models: Input[list[Model]],
     scores: Output[Dataset],
     report: Output[HTML],
+    summary: Output[Markdown],
+    metrics: Output[Metrics],
 ) -> None:
     """Score every model beside the baselines.
 
@@ -29,16 +31,21 @@ def evaluation(
         prepared: of step 3.
         models: of step 4, one a case.
         scores: predictions.parquet, extra_predictions.parquet and metrics.json.
-        report: one self-contained page, with figures and tables beside it.
+        report: one self-contained page.
+        summary: the answers and the scores, in short.
+        metrics: r and RMSE of every case.
     """
+    import shutil
     from pathlib import Path
     from typing import Any
 
+    from components.evaluation.summary import figures
     from components.step import EVERY_SECTION, open_step
+    from components.storage.artifact import read_json
 
     with open_step("evaluation", workdir, settings) as step:
-        maps_dir, prepared_dir = Path(maps.path), Path(prepared.path)
-        folders = {model.metadata["case"]: Path(model.path) for model in models}
+        maps_dir, prepared_dir = step.take(maps), step.take(prepared)
+        folders = {model.metadata["case"]: step.take(model) for model in models}
         inputs: dict[str, Path | str] = {"maps": maps_dir, "prepared": prepared_dir}
         inputs |= {f"model/{case}": folder for case, folder in folders.items()}
 
@@ -47,12 +54,15 @@ def evaluation(
 
             return run(output, folders, maps_dir, prepared_dir, step.settings, step.progress)
 
-        scores.uri = step.do(
-            score, inputs=inputs, sections=("seed", "evaluation", "cases", "preprocessing.split")
+        scored = step.do(
+            score,
+            output=scores,
+            inputs=inputs,
+            sections=("seed", "evaluation", "cases", "preprocessing.split"),
         )
 
     with open_step("report", workdir, settings) as step:
-        scores_dir = Path(scores.uri)
+        scores_dir = step.workdir.fetch(scored)
 
         def write(output: Path) -> dict[str, Any]:
             from components.evaluation.evaluate import report
@@ -68,4 +78,8 @@ def evaluation(
             extra={"origin": origin, "synthetic": synthetic},
             room="evaluation",
         )
-        report.uri = str(Path(page) / "report.html")
+        page_dir = step.workdir.fetch(page)
+        shutil.copyfile(page_dir / "report.html", report.path)
+        shutil.copyfile(page_dir / "summary.md", summary.path)
+        for name, value in figures(read_json(scores_dir / "metrics.json")).items():
+            metrics.log_metric(name, value)

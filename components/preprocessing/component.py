@@ -7,13 +7,14 @@ from components.step import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def ingest(workdir: str, data: str, settings: str, catalogue: Output[Dataset]) -> None:
-    """Check and pack a folder of images with its table of labels.
+def ingest(workdir: str, data: str, settings: str, repository: str, catalogue: Output[Dataset]) -> str:
+    """Pack a folder of images and labels; return "no" if an earlier run did all that follows, else "yes".
 
     Args:
         workdir: folder of the run.
         data: the folder.
         settings: all settings, as JSON.
+        repository: of models, which the whole run is for.
         catalogue: what steps 1 and 2 would have made: sample.parquet and maps-images-*.h5.
     """
     from pathlib import Path
@@ -22,13 +23,16 @@ def ingest(workdir: str, data: str, settings: str, catalogue: Output[Dataset]) -
     from components.step import open_step
 
     with open_step("ingest", workdir, settings) as step:
-        folder = Path(data)
-        catalogue.uri = step.do(
+        location, brought = step.bring(data)
+        folder = Path(location)
+        key = step.do(
             lambda output: run(output, folder, step.settings, step.progress),
-            inputs={"data": fingerprint(folder, step.settings)},
+            output=catalogue,
+            inputs={"data": brought or fingerprint(folder, step.settings)},
             sections=("preprocessing.images", "projection.pixels"),
             room="preprocessing",
         )
+        return step.go_on(key, repository)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -44,15 +48,14 @@ def preprocessing(
         maps: of step 2.
         prepared: galaxies.parquet and scaling.json.
     """
-    from pathlib import Path
-
     from components.preprocessing.prepare import run
     from components.step import open_step
 
     with open_step("preprocessing", workdir, settings) as step:
-        sample_dir, maps_dir = Path(sample.path), Path(maps.path)
-        prepared.uri = step.do(
+        sample_dir, maps_dir = step.take(sample), step.take(maps)
+        step.do(
             lambda output: run(output, sample_dir, maps_dir, step.settings, step.progress),
+            output=prepared,
             inputs={"sample": sample_dir, "maps": maps_dir},
             sections=("seed", "preprocessing", "cases"),
             extra={"audit": step.settings.evaluation.audit_case is not None},

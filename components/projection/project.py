@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,9 +47,14 @@ class _Galaxy(NamedTuple):
 
 
 def run(
-    output: Path, source: Source, sample_dir: Path, settings: Settings, progress: Progress
+    output: Path,
+    source: Source,
+    sample_dir: Path,
+    settings: Settings,
+    progress: Progress,
+    part: tuple[int, int] = (0, 1),
 ) -> dict[str, Any]:
-    """Draw every galaxy of the sample; the result is the same for any number of workers.
+    """Draw every galaxy of the sample; the result is the same for any number of workers, and of parts.
 
     Parameters
     ----------
@@ -64,6 +69,9 @@ def run(
         Of the run; `projection` and `catalog.little_h` are used.
     progress
         Told of every galaxy, and of what the axes were taken from.
+    part
+        (i, n): only the files i, i + n, ... are drawn. With those of all n parts in `output`, a call for
+        the whole draws nothing and ends as if it had drawn all.
 
     Returns
     -------
@@ -77,17 +85,20 @@ def run(
     """
     drawn_units(settings)  # an unknown field is refused before the first galaxy is read
     sample = _read_sample(sample_dir / _SAMPLE)
-    shards = list(_shards(sample))
+    first, every = part
+    shards = list(_shards(sample))[first::every]
     finished = _finished(output, shards, progress)
     todo = [shard for shard in shards if shard.name not in finished]
     done = sum(map(len, finished.values()))
-    with progress.task("projection", len(sample), "galaxies", done) as task:
+    asked = sum(len(shard.galaxies) for shard in shards)
+    with progress.task("projection", asked, "galaxies", done) as task:
         watch = _Watch(task, len(sample), settings.projection.max_set_aside, finished.values())
         with closing(_drawn(source, settings, _galaxies(source, todo))) as drawn:
             for shard in todo:
                 mine = watch.over(islice(drawn, len(shard.galaxies)))
                 header = source.header(shard.snapshot)
                 finished[shard.name] = write_shard(output / shard.name, header, settings, mine)
+        watch.check()
     return _conclude(output, {shard.name: finished[shard.name] for shard in shards}, settings, progress)
 
 
@@ -142,22 +153,31 @@ class _Watch:
 
     def __init__(self, task: Task, total: int, share: float, earlier: Iterable[list[Record]]) -> None:
         self._task, self._total, self._share = task, total, share
-        self._reasons = [record.reason for records in earlier for record in records if record.reason]
+        self._aside = [
+            f"{_name(record)}: {record.reason}" for records in earlier for record in records if record.reason
+        ]
 
     def over(
         self, drawn: Iterable[tuple[_Galaxy, GalaxyMaps | str]]
     ) -> Iterator[tuple[int, GalaxyMaps | str]]:
         for galaxy, result in drawn:
             if isinstance(result, str):
-                self._reasons.append(result)
-                if len(self._reasons) > self._share * self._total:
-                    name = f"Snap{galaxy.snapshot}ID{galaxy.subhalo_id}"
-                    raise InputError(
-                        f"{len(self._reasons)} of {self._total} galaxies cannot be drawn, more than "
-                        f"projection.max_set_aside = {self._share:g}; the last, {name}: {result}"
-                    )
+                self._aside.append(f"{_name(galaxy)}: {result}")
+                self.check()
             yield galaxy.subhalo_id, result
-            self._task.advance(1, set_aside=len(self._reasons))
+            self._task.advance(1, set_aside=len(self._aside))
+
+    def check(self) -> None:
+        """End the run if too many galaxies of the whole sample are unusable."""
+        if len(self._aside) > self._share * self._total:
+            raise InputError(
+                f"{len(self._aside)} of {self._total} galaxies cannot be drawn, more than "
+                f"projection.max_set_aside = {self._share:g}; the last, {self._aside[-1]}"
+            )
+
+
+def _name(galaxy: _Galaxy | Record) -> str:
+    return f"Snap{galaxy.snapshot}ID{galaxy.subhalo_id}"
 
 
 def _drawn(
@@ -218,9 +238,8 @@ def _conclude(
     output: Path, finished: dict[str, list[Record]], settings: Settings, progress: Progress
 ) -> dict[str, Any]:
     """Write the tables, say what the axes were taken from, and return the figures."""
-    table = pd.DataFrame(
-        [{"file": name, **asdict(record)} for name, records in finished.items() for record in records]
-    )
+    records = [{"file": name, **asdict(record)} for name, found in finished.items() for record in found]
+    table = pd.DataFrame(records, columns=["file", *(field.name for field in fields(Record))])
     drawn = table[table["reason"] == ""].copy()
     drawn["row"] = drawn.groupby("file").cumcount()
     aside = table[table["reason"] != ""]

@@ -9,8 +9,9 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,12 @@ def code_digest(step: str) -> str:
     return total.hexdigest()
 
 
+def every_code_digest() -> str:
+    """Return a digest of the code of all steps."""
+    steps = sorted(path.parent.name for path in _CODE_ROOT.glob("*/component.py"))
+    return sha256_json([code_digest(step) for step in steps])
+
+
 def verify(directory: Path) -> dict[str, Any]:
     """Check every file of an artifact against the digests in its manifest, and return the manifest.
 
@@ -119,13 +126,22 @@ def verify(directory: Path) -> dict[str, Any]:
     return manifest
 
 
+def listed(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
+    """Return what a manifest says of files in a folder: name -> SHA-256 and size [bytes]."""
+    return {
+        str(path.relative_to(folder)): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+        for path in paths
+    }
+
+
 def publish(staging: Path, final: Path, description: Mapping[str, Any]) -> None:
     """Digest every file in `staging`, add the manifest, and rename the folder to `final` in one step."""
-    files = {
-        str(path.relative_to(staging)): {"sha256": sha256_file(path), "bytes": path.stat().st_size}
+    whole = [
+        path
         for path in sorted(staging.rglob("*"))
         if path.is_file() and path.name != MANIFEST and not path.name.endswith(".part")
-    }
+    ]
+    files = listed(staging, whole)
     for leftover in staging.rglob("*.part"):
         leftover.unlink()
     write_json(staging / MANIFEST, {**description, "files": files})
@@ -134,10 +150,42 @@ def publish(staging: Path, final: Path, description: Mapping[str, Any]) -> None:
     _fsync(final.parent)
 
 
+@dataclass(frozen=True)
+class Verified:
+    """An artifact whose files were checked against its manifest.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    key
+        The digest of what made it.
+    """
+
+    folder: Path
+    key: str
+
+    @classmethod
+    def of(cls, folder: Path) -> Verified:
+        """Check an artifact; raises as `verify`."""
+        return cls(folder, verify(folder)["key"])
+
+
+Origin = Verified | Path | str
+"""What a step is made from: an artifact, or the fingerprint of foreign data."""
+
+
+def step_key(
+    name: str, inputs: Mapping[str, Origin], settings: Mapping[str, Any], room: str | None = None
+) -> str:
+    """Return the digest of all that a step's artifact depends on; arguments as of `run_step`."""
+    return sha256_json([name, _origins(inputs), settings, code_digest(room or name)])[:16]
+
+
 def run_step(
     name: str,
     workdir: Path,
-    inputs: Mapping[str, Path | str],
+    inputs: Mapping[str, Origin],
     settings: Mapping[str, Any],
     work: Callable[[Path], Mapping[str, Any]],
     *,
@@ -157,7 +205,7 @@ def run_step(
     workdir
         The run's folder.
     inputs
-        Artifact folders (checked against their digests here), or fingerprints of foreign data.
+        Artifacts (folders are checked against their digests here), or fingerprints of foreign data.
     settings
         The settings that the step depends on, as JSON can hold them.
     work
@@ -168,12 +216,8 @@ def run_step(
         Says of an artifact that is whole whether what it tells of the world outside still holds; if not,
         it is made again.
     """
-    code = code_digest(room or name)
-    origins = {
-        key: {"key": verify(value)["key"]} if isinstance(value, Path) else {"fingerprint": value}
-        for key, value in inputs.items()
-    }
-    key = sha256_json([name, origins, settings, code])[:16]
+    inputs = {label: Verified.of(of) if isinstance(of, Path) else of for label, of in inputs.items()}
+    key = step_key(name, inputs, settings, room)
     final = workdir / name / key
 
     def done() -> bool:
@@ -196,16 +240,24 @@ def run_step(
         description = {
             "step": name,
             "key": key,
-            "inputs": origins,
+            "inputs": _origins(inputs),
             "settings": settings,
             "figures": figures,
-            "code": code,
+            "code": code_digest(room or name),
             "version": importlib.metadata.version("ssfr"),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "seconds": round(time.time() - started, 3),
         }
         publish(staging, final, description)
     return final
+
+
+def _origins(inputs: Mapping[str, Origin]) -> dict[str, dict[str, str]]:
+    checked = {label: Verified.of(of) if isinstance(of, Path) else of for label, of in inputs.items()}
+    return {
+        label: {"key": of.key} if isinstance(of, Verified) else {"fingerprint": of}
+        for label, of in checked.items()
+    }
 
 
 def remove_whole(folder: Path, doomed: Path) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from components.errors import DamagedArtifactError, InputError
 from components.storage.artifact import MANIFEST
@@ -53,6 +54,22 @@ def files_of(manifest: bytes, origin: str) -> dict[str, FileEntry]:
         if not whole or not _SHA256.fullmatch(entry.sha256):
             raise InputError(f"{origin}: has no size and SHA-256 for {name[:200]!r}; publish it again")
     return files
+
+
+def manifest_of(manifest: bytes, origin: str) -> dict[str, Any]:
+    """Return what a stored manifest says.
+
+    Raises
+    ------
+    DamagedArtifactError
+        It is none, or it names what it must not.
+    """
+    try:
+        files_of(manifest, origin)
+    except InputError as error:
+        raise DamagedArtifactError(str(error)) from None
+    data: dict[str, Any] = json.loads(manifest)
+    return data
 
 
 def _is_inside(name: str) -> bool:

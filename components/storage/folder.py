@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from components.config.storage import StorageSettings
 from components.errors import InputError
@@ -18,6 +19,7 @@ from components.storage.files import (
     PART_SUFFIX,
     files_of,
     manifest_in,
+    manifest_of,
     remove_orphan,
     settle,
     source_of,
@@ -45,7 +47,7 @@ class FolderStore:
     def __init__(self, root: Path, settings: StorageSettings, progress: Progress) -> None:
         self._root, self._settings, self._progress = root, settings, progress
 
-    def publish(self, folder: Path, key: str) -> bool:
+    def publish(self, folder: Path, key: str, manifest: bytes | None = None) -> bool:
         """See `Store.publish`."""
         final = self._folder(key)
         for parent in final.parents:
@@ -53,7 +55,7 @@ class FolderStore:
                 raise InputError(f"{parent}: is an artifact, and can't hold another; publish elsewhere")
         if self.exists(key):
             return False
-        if self._copy(folder, final):
+        if self._copy(folder, final, manifest or manifest_in(folder)):
             return True
         if not self.exists(key):
             raise InputError(f"{final}: is in the way, and no artifact; remove it, or publish elsewhere")
@@ -64,24 +66,32 @@ class FolderStore:
         source = self._folder(key)
         if not source.exists():
             raise InputError(f"{self._root}: no artifact '{key}'; publish it first, or correct the key")
-        if not self._copy(source, folder):
+        if not self._copy(source, folder, manifest_in(source)):
             raise InputError(f"{folder}: exists already; remove it, or fetch into another folder")
 
     def exists(self, key: str) -> bool:
         """See `Store.exists`."""
         return (self._folder(key) / MANIFEST).is_file()
 
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        """See `Store.manifest`."""
+        folder = self._folder(key)
+        return manifest_of(manifest_in(folder), str(folder / MANIFEST)) if self.exists(key) else None
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """See `Store.keys`."""
+        top = self._folder(prefix) if prefix else self._root
+        return sorted(folder.relative_to(self._root).as_posix() for folder in self._artifacts(top))
+
     def artifacts(self, prefix: str = "") -> list[Stored]:
         """See `Store.artifacts`."""
-        top = self._folder(prefix) if prefix else self._root
         stored = []
-        for folder in self._artifacts(top):
-            manifest = folder / MANIFEST
-            files = files_of(manifest_in(folder), str(manifest))
+        for key in self.keys(prefix):
+            manifest = self._folder(key) / MANIFEST
+            files = files_of(manifest_in(manifest.parent), str(manifest))
             total = sum(entry.bytes for entry in files.values())
-            key = folder.relative_to(self._root).as_posix()
             stored.append(Stored(key, manifest.stat().st_mtime, total))
-        return sorted(stored, key=lambda one: one.key)
+        return stored
 
     def remove(self, key: str) -> None:
         """See `Store.remove`."""
@@ -110,6 +120,8 @@ class FolderStore:
             body = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise InputError(f"{path}: can't be read: {error.strerror}") from None
         return Document(decode_document(body, str(path)), _version(body))
 
     def write_document(self, name: str, data: object, version: str | None) -> str:
@@ -133,9 +145,8 @@ class FolderStore:
                 below.clear()
             below[:] = [name for name in below if not name.startswith(".")]
 
-    def _copy(self, source: Path, final: Path) -> bool:
+    def _copy(self, source: Path, final: Path, manifest: bytes) -> bool:
         """Copy an artifact, checked, to a folder that appears in one step; False: it was there before."""
-        manifest = manifest_in(source)
         files = files_of(manifest, str(source / MANIFEST))
         total = sum(entry.bytes for entry in files.values()) / 1e6
         with (

@@ -3,6 +3,9 @@
 Below the store's prefix, ``KEY/manifest.json`` is an artifact; its metadata name the upload whose files lie
 at ``.data/KEY/.UPLOAD/NAME``. Each publisher has an upload of its own, so nobody writes over another's files,
 and what no manifest names is an orphan.
+
+A document is its newest number: ``NAME.json/7`` follows ``NAME.json/6`` and is written only where there is
+none, so that of two writers one wins, and what it said before stays to be looked at.
 """
 
 from __future__ import annotations
@@ -13,14 +16,23 @@ from collections import defaultdict
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from components.config.storage import StorageSettings
 from components.errors import InputError
 from components.progress import Progress
 from components.storage.artifact import MANIFEST, atomic_file
-from components.storage.files import files_of, manifest_in, settle, source_of, staged, write_checked
+from components.storage.files import (
+    files_of,
+    manifest_in,
+    manifest_of,
+    settle,
+    source_of,
+    staged,
+    write_checked,
+)
 from components.storage.s3_calls import S3Error
-from components.storage.s3_objects import ABSENT, Objects
+from components.storage.s3_objects import Objects
 from components.storage.store import (
     Bucket,
     ChangedDocumentError,
@@ -36,8 +48,8 @@ from components.storage.store import (
 _DATA = ".data/"
 _PROBE = ".probe"
 _REFUSED = {"PreconditionFailed", "412"}
-_NEVER_TRUE = {"IfNoneMatch": "*", "IfMatch": '"00000000000000000000000000000000"'}
-"""Conditions that an object which exists can't meet."""
+_KEPT_NUMBERS = 20
+"""Of a document."""
 
 
 @dataclass(frozen=True)
@@ -53,15 +65,15 @@ class S3Store:
     def __init__(self, place: Bucket, settings: StorageSettings, progress: Progress) -> None:
         self._place, self._settings, self._progress = place, settings, progress
         self._objects = Objects(place, settings, progress)
-        self._conditions: set[str] = set()
+        self._has_conditions = False
 
-    def publish(self, folder: Path, key: str) -> bool:
+    def publish(self, folder: Path, key: str, manifest: bytes | None = None) -> bool:
         """See `Store.publish`."""
-        body = manifest_in(folder)
+        body = manifest or manifest_in(folder)
         files = files_of(body, str(folder / MANIFEST))
         if self.exists(key):
             return False
-        self._require("IfNoneMatch")
+        self._require_conditions()
         upload = uuid.uuid4().hex
         total = sum(entry.bytes for entry in files.values())
         with self._progress.task(f"upload {key}", total / 1e6, "MB") as task:
@@ -102,16 +114,22 @@ class S3Store:
         """See `Store.exists`."""
         return self._manifest(key) is not None
 
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        """See `Store.manifest`."""
+        there = self._manifest(key)
+        return None if there is None else manifest_of(there.body, f"{self._place}/{key}/{MANIFEST}")
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """See `Store.keys`."""
+        return sorted(self._published(prefix))
+
     def artifacts(self, prefix: str = "") -> list[Stored]:
         """See `Store.artifacts`."""
         stored = []
-        for name, published in self._objects.names(_below(prefix)):
-            if name.startswith(".") or not name.endswith(f"/{MANIFEST}"):
-                continue
-            key = name.removesuffix(f"/{MANIFEST}")
+        for key, published in self._published(prefix).items():
             manifest = self._manifest(key)
             if manifest is not None:
-                files = files_of(manifest.body, f"{self._place}/{name}")
+                files = files_of(manifest.body, f"{self._place}/{key}/{MANIFEST}")
                 stored.append(Stored(key, published, sum(entry.bytes for entry in files.values())))
         return sorted(stored, key=lambda one: one.key)
 
@@ -136,53 +154,86 @@ class S3Store:
 
     def read_document(self, name: str) -> Document | None:
         """See `Store.read_document`."""
-        there = self._objects.get(check_document(name))
+        numbers = self._numbers(check_document(name))
+        number = max(numbers, default=0)
+        there = self._objects.get(f"{name}/{number}") if number else None
+        # On some servers a list lags behind what is there.
+        while (newer := self._objects.get(f"{name}/{number + 1}")) is not None:
+            number, there = number + 1, newer
         if there is None:
             return None
-        return Document(decode_document(there["Body"], f"{self._place}/{name}"), there["ETag"])
+        return Document(decode_document(there["Body"], f"{self._place}/{name}/{number}"), str(number))
 
     def write_document(self, name: str, data: object, version: str | None) -> str:
         """See `Store.write_document`."""
         body = encode_document(check_document(name), data)
-        condition = "IfNoneMatch" if version is None else "IfMatch"
-        self._require(condition)
-        try:
-            return str(self._objects.put(name, body, **{condition: version or "*"})["ETag"])
-        except S3Error as error:
-            if error.code not in _REFUSED | ABSENT:
-                raise
-        # As in `publish`: the refusal may be of our own second try.
-        there = self._objects.get(name)
-        if there is not None and there["Body"] == body:
-            return str(there["ETag"])
-        raise ChangedDocumentError(
-            f"{self._place}/{name}: changed by another writer; read it and decide again"
-        )
+        self._require_conditions()
+        number, writer = int(version or 0) + 1, uuid.uuid4().hex
+        numbers = self._numbers(name)
+        if max(numbers, default=0) < number:
+            try:
+                self._objects.put(f"{name}/{number}", body, IfNoneMatch="*", Metadata={"writer": writer})
+            except S3Error as error:
+                if error.code not in _REFUSED:
+                    raise
+        # As in `publish`: a refusal may be of our own second try.
+        there = self._objects.get(f"{name}/{number}")
+        if there is None or there["Metadata"].get("writer") != writer:
+            raise ChangedDocumentError(
+                f"{self._place}/{name}: changed by another writer; read it and decide again"
+            )
+        self._forget(name, numbers)
+        return str(number)
 
-    def _require(self, condition: str) -> None:
-        """See once that the server refuses a write whose condition is not met; some servers ignore them.
+    def _numbers(self, name: str) -> dict[int, float]:
+        """Return the numbers of a document, and when each was written [s since 1970]."""
+        found = {}
+        for path, written in self._objects.names(f"{name}/"):
+            word = path.removeprefix(f"{name}/")
+            if word.isascii() and word.isdecimal():
+                found[int(word)] = written
+        return found
+
+    def _forget(self, name: str, before: dict[int, float]) -> None:
+        """Remove old numbers, but none so young that a slow writer could still take it for a free one."""
+        old = time.time() - self._settings.orphan_age_h * 3600
+        for number in sorted(before)[: -(_KEPT_NUMBERS - 1)]:
+            if before[number] < old:
+                self._objects.delete(f"{name}/{number}")
+
+    def _require_conditions(self) -> None:
+        """See once that the server refuses to write what is there already; some servers ignore If-None-Match.
 
         Raises
         ------
         InputError
             It does not: two writers would both believe that they won.
         """
-        if condition in self._conditions:
+        if self._has_conditions:
             return
         try:
             for _ in range(2):  # the first may make the object
-                self._objects.put(_PROBE, b"", **{condition: _NEVER_TRUE[condition]})
+                self._objects.put(_PROBE, b"", IfNoneMatch="*")
         except S3Error as error:
-            if error.code in _REFUSED | ABSENT:
-                self._conditions.add(condition)
+            if error.code in _REFUSED:
+                self._has_conditions = True
                 return
             if error.code != "NotImplemented":
                 raise
-        header = {"IfNoneMatch": "If-None-Match", "IfMatch": "If-Match"}[condition]
         raise InputError(
-            f"{self._place}: the server has no conditional writes ({header}), so that two writers could"
+            f"{self._place}: the server has no conditional writes (If-None-Match), so that two writers could"
             " overwrite each other; use a server that has them, or a local folder"
         )
+
+    def _published(self, prefix: str) -> dict[str, float]:
+        """Return the keys of artifacts, and when each was published [s since 1970]."""
+        end = f"/{MANIFEST}"
+        names = self._objects.names(_below(prefix))
+        return {
+            name.removesuffix(end): time
+            for name, time in names
+            if name.endswith(end) and not name.startswith(".")
+        }
 
     def _manifest(self, key: str) -> _Manifest | None:
         there = self._objects.get(f"{check_key(key)}/{MANIFEST}")

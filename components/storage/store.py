@@ -55,7 +55,7 @@ class Store(Protocol):
     or the server did wrong, after as many attempts as the settings allow.
     """
 
-    def publish(self, folder: Path, key: str) -> bool:
+    def publish(self, folder: Path, key: str, manifest: bytes | None = None) -> bool:
         """Store the artifact in `folder` under `key`; the first of several publishers wins.
 
         Parameters
@@ -65,6 +65,8 @@ class Store(Protocol):
             name stay behind.
         key
             Under which it is found again.
+        manifest
+            Of a folder that has none and is not to be written to; None: it is in the folder.
 
         Returns
         -------
@@ -90,6 +92,21 @@ class Store(Protocol):
 
     def exists(self, key: str) -> bool:
         """Tell whether a whole artifact is stored under `key`."""
+
+    def manifest(self, key: str) -> dict[str, Any] | None:
+        """Return the manifest of an artifact, None if there is none.
+
+        Raises
+        ------
+        DamagedArtifactError
+            It is no manifest, or it names what it must not.
+        """
+
+    def keys(self, prefix: str = "") -> list[str]:
+        """Return the keys of the artifacts in the folder `prefix` and below, sorted.
+
+        Their manifests are not read: a damaged artifact is among them as well.
+        """
 
     def artifacts(self, prefix: str = "") -> list[Stored]:
         """Return the artifacts in the folder `prefix` and those below, by key."""

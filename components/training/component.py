@@ -35,7 +35,7 @@ def training(
     from components.training.plan import engine, find_case
 
     with open_step("training", workdir, settings) as step:
-        maps_dir, prepared_dir = Path(maps.path), Path(prepared.path)
+        maps_dir, prepared_dir = step.take(maps), step.take(prepared)
         # Of what was prepared, a case depends on the galaxies and on its own scaling alone: another
         # case beside it must not train it again.
         galaxies = verify(prepared_dir)["files"]["galaxies.parquet"]["sha256"]
@@ -48,8 +48,9 @@ def training(
 
             return run(output, maps_dir, prepared_dir, case, step.settings, step.progress)
 
-        model.uri = step.do(
+        step.do(
             work,
+            output=model,
             inputs={"maps": maps_dir, "galaxies": galaxies},
             sections=("seed", "training", "evaluation.interval"),
             extra={

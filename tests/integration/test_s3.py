@@ -11,72 +11,23 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import boto3
 import botocore.auth
 import pytest
-from botocore.config import Config
 from faulty_proxy import Fault, FaultyProxy, Plan, faulty_proxy, random_faults
-from s3_server import ACCESS_KEY, READER_ACCESS_KEY, READER_SECRET_KEY, REGION, SECRET_KEY, S3Server
+from s3_server import ACCESS_KEY, READER_ACCESS_KEY, READER_SECRET_KEY, SECRET_KEY, Place, S3Server
 from stored_artifacts import FILES, Said, contents, publish_together, random_bytes, write_artifact
 
-from components.config.storage import StorageSettings
 from components.errors import DamagedArtifactError, InputError
-from components.progress import SILENT, Progress
 from components.storage.artifact import MANIFEST
 from components.storage.s3_calls import S3Error
-from components.storage.store import ChangedDocumentError, Store, open_store
+from components.storage.store import ChangedDocumentError, Document, Store, open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 PART = 5 << 20
 BIG = {**FILES, "maps.h5": random_bytes(2 * PART + 12_345)}
-
-
-@dataclass(frozen=True)
-class Place:
-    """A bucket of one test."""
-
-    server: S3Server
-    bucket: str
-    client: Any
-
-    def settings(self, endpoint: str | None = None, **changes: Any) -> StorageSettings:
-        patience = {"attempts": 8, "backoff_s": 0.02, "connect_timeout_s": 3.0, "read_timeout_s": 10.0}
-        where = {"endpoint": endpoint or self.server.endpoint, "allow_http": True, "region": REGION}
-        return StorageSettings(**{**where, "part_mb": 5, **patience, **changes})
-
-    def store(self, endpoint: str | None = None, progress: Progress = SILENT, **changes: Any) -> Store:
-        return open_store(f"s3://{self.bucket}/runs", self.settings(endpoint, **changes), progress)
-
-    def names(self) -> list[str]:
-        found = self.client.list_objects_v2(Bucket=self.bucket, Prefix="runs/").get("Contents", [])
-        return [one["Key"].removeprefix("runs/") for one in found]
-
-    def data(self) -> list[str]:
-        return [name for name in self.names() if name.startswith(".data/")]
-
-
-@pytest.fixture(autouse=True)
-def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", ACCESS_KEY)
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET_KEY)
-
-
-@pytest.fixture(scope="module")
-def client(s3: S3Server) -> Any:
-    keys = {"aws_access_key_id": ACCESS_KEY, "aws_secret_access_key": SECRET_KEY}
-    config = Config(s3={"addressing_style": "path"})
-    return boto3.client("s3", endpoint_url=s3.endpoint, region_name=REGION, config=config, **keys)
-
-
-@pytest.fixture
-def place(s3: S3Server, client: Any) -> Place:
-    bucket = f"test-{uuid.uuid4().hex}"
-    client.create_bucket(Bucket=bucket)
-    return Place(s3, bucket, client)
 
 
 @pytest.fixture
@@ -100,6 +51,8 @@ def test_an_artifact_comes_back_as_it_was(place: Place, tmp_path: Path) -> None:
     assert store.exists("training/1")
     store.fetch("training/1", tmp_path / "back")
     assert contents(tmp_path / "back") == BIG
+    assert store.manifest("training/1") == json.loads((tmp_path / "back" / MANIFEST).read_text())
+    assert store.manifest("training/2") is None
     assert sorted(name for name in place.names() if not name.startswith(".")) == [f"training/1/{MANIFEST}"]
 
 
@@ -469,17 +422,62 @@ def test_a_file_that_changed_since_its_manifest_is_not_published(place: Place, t
     assert not place.client.list_multipart_uploads(Bucket=place.bucket).get("Uploads")
 
 
-def test_a_document_is_made_once_and_replaced_only_where_the_server_can(place: Place) -> None:
+def test_a_document_is_replaced_only_by_who_read_it(place: Place) -> None:
     store = place.store()
     assert store.read_document("models/champion.json") is None
-    version = store.write_document("models/champion.json", {"version": 1}, None)
+    first = store.write_document("models/champion.json", {"version": 1}, None)
     with pytest.raises(ChangedDocumentError, match=r"champion\.json: changed by another writer"):
-        store.write_document("models/champion.json", {"version": 2}, None)
-    with pytest.raises(InputError, match=r"no conditional writes \(If-Match\)"):  # Swift has none
-        store.write_document("models/champion.json", {"version": 2}, version)
-    document = store.read_document("models/champion.json")
+        store.write_document("models/champion.json", {"version": 9}, None)
+    second = store.write_document("models/champion.json", {"version": 2}, first)
+    for late in (None, first):
+        with pytest.raises(ChangedDocumentError):
+            store.write_document("models/champion.json", {"version": 9}, late)
+    document = place.store().read_document("models/champion.json")
     assert document is not None
-    assert (document.data, document.version) == ({"version": 1}, version)
+    assert (document.data, document.version) == ({"version": 2}, second)
+
+
+def test_of_writers_at_the_same_time_one_wins_even_if_they_write_the_same(
+    place: Place, proxy: FaultyProxy
+) -> None:
+    """The second writes while the first is about to: both had read the same."""
+    version = place.store().write_document("count.json", 1, None)
+
+    def plan(request: bytes) -> None:
+        if request.startswith(b"PUT") and b"count.json/2" in request.split(b"\r\n")[0]:
+            place.store().write_document("count.json", 2, version)
+
+    proxy.plan = plan
+    with pytest.raises(ChangedDocumentError):
+        place.store(proxy.endpoint).write_document("count.json", 2, version)
+    assert place.store().read_document("count.json") == Document(2, "2")
+
+
+def test_what_a_document_said_before_stays_until_it_is_old(place: Place) -> None:
+    def numbers() -> list[int]:
+        return sorted(int(name.rpartition("/")[2]) for name in place.names() if "count.json" in name)
+
+    for count in range(1, 26):
+        place.client.put_object(Bucket=place.bucket, Key=f"runs/count.json/{count}", Body=b"0")
+    place.store().write_document("count.json", 26, "25")
+    assert numbers() == list(range(1, 27))
+    time.sleep(1.1)  # the server rounds times up to seconds
+    store = place.store(orphan_age_h=1e-9)
+    store.write_document("count.json", 27, "26")
+    assert numbers() == list(range(8, 28))
+    assert store.read_document("count.json") == Document(27, "27")
+    with pytest.raises(ChangedDocumentError):  # its number is free again, but it is no longer the next
+        store.write_document("count.json", 0, "4")
+
+
+def test_what_lies_beside_the_numbers_of_a_document_is_none_of_them(place: Place) -> None:
+    place.store().write_document("champion.json", {}, None)
+    for word in ("latest", "٣", "-1", "1/2"):
+        place.client.put_object(Bucket=place.bucket, Key=f"runs/champion.json/{word}", Body=b"{")
+    assert place.store().read_document("champion.json") == Document({}, "1")
+    place.client.put_object(Bucket=place.bucket, Key="runs/champion.json/2", Body=b"{")
+    with pytest.raises(InputError, match=r"champion\.json/2: not valid JSON"):
+        place.store().read_document("champion.json")
 
 
 def test_artifacts_are_listed_cleaned_and_removed(place: Place, tmp_path: Path) -> None:
@@ -492,6 +490,7 @@ def test_artifacts_are_listed_cleaned_and_removed(place: Place, tmp_path: Path) 
     store.publish(folder, "models2/1")
     listed = store.artifacts("models")
     assert [one.key for one in listed] == [f"models/{number}" for number in range(4)]
+    assert store.keys("models") == [one.key for one in listed]
     assert {one.bytes for one in listed} == {sum(map(len, FILES.values()))}
     assert all(before < one.time < time.time() + 2 for one in listed)
     assert store.clean("models", keep=0, older_than_s=3600) == []

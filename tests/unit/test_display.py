@@ -21,7 +21,7 @@ def test_events_written_by_one_process_are_shown_by_another(tmp_path):
     script = (
         "import pathlib, sys; from components.progress import EventFile, Progress;"
         "p = Progress(EventFile(pathlib.Path(sys.argv[1])));"
-        "p.say('hello'); p.warn('careful'); p.error('broken'); p.done('catalog', pathlib.Path('/x'));\n"
+        "p.say('hello'); p.warn('careful'); p.error('broken'); p.done('catalog', '/x');\n"
         "with p.task('maps', 3, 'galaxies') as t: t.advance(2, loss=0.5); t.advance(1)"
     )
     with following(path, LogLines(stream)) as heard:
@@ -65,7 +65,7 @@ def test_a_closed_terminal_does_not_hide_what_the_run_said(tmp_path):
     path = tmp_path / "events.jsonl"
     progress = Progress(EventFile(path))
     with following(path, Closed()) as heard:
-        progress.done("catalog", Path("/x"))
+        progress.done("catalog", "/x")
         assert heard.wait_for("catalog") == Path("/x")
         progress.error("the reason")
     assert heard.errors == ["the reason"]

@@ -114,10 +114,10 @@ def draw(path, galaxies, settings):
     return draw_galaxy(open_universe(path), *first(galaxies), settings)
 
 
-def run(output, path, sample_dir, settings, source=None):
+def run(output, path, sample_dir, settings, source=None, part=(0, 1)):
     output.mkdir(exist_ok=True)
-    heard = Heard()
-    figures = project.run(output, source or open_universe(path), sample_dir, settings, Progress(heard))
+    heard, source = Heard(), source or open_universe(path)
+    figures = project.run(output, source, sample_dir, settings, Progress(heard), part)
     return figures, heard
 
 
@@ -489,6 +489,36 @@ def test_a_run_goes_on_after_the_files_that_are_whole(written, sample_dir, tmp_p
     assert (output / "maps-099-000.h5").stat() == kept
     started = next(event for event in heard.events if event["kind"] == "task")
     assert started["done"] == len(pd.read_csv(output / "projection.csv")) - 4
+
+
+@pytest.mark.parametrize("parts", [2, 50])
+def test_parts_that_are_joined_are_what_one_task_draws(written, sample_dir, tmp_path, monkeypatch, parts):
+    monkeypatch.setattr(project, "GALAXIES_A_SHARD", 2)
+    figures, _ = run(tmp_path / "whole", written, sample_dir, settings_with())
+    joined = tmp_path / "joined"
+    joined.mkdir()
+    drawn = []
+    for part in range(parts):
+        folder = tmp_path / f"part{part}"
+        run(folder, written, sample_dir, settings_with(), part=(part, parts))
+        drawn += [shutil.move(file, joined / file.name) for file in folder.glob("maps-*.h5")]
+    assert len(drawn) == len(list((tmp_path / "whole").glob("maps-*.h5"))) > 2
+    again, heard = run(joined, written, sample_dir, settings_with())
+    assert again == figures and digests(joined) == digests(tmp_path / "whole")
+    started = next(event for event in heard.events if event["kind"] == "task")
+    assert started["done"] == started["total"]
+
+
+def test_too_many_bad_galaxies_in_all_parts_together_end_the_run(universe, galaxies, tmp_path, monkeypatch):
+    monkeypatch.setattr(project, "GALAXIES_A_SHARD", 1)
+    sample_dir = write_sample(tmp_path / "sample", galaxies)
+    for subhalo in galaxies["subhalo_id"][:2]:
+        change(universe, 0, int(subhalo), "Masses", poison)
+    joined, settings = tmp_path / "joined", settings_with(max_set_aside=1.5 / len(galaxies))
+    for part in range(2):
+        run(joined, universe, sample_dir, settings, part=(part, 2))
+    with pytest.raises(InputError, match=rf"2 of {len(galaxies)} galaxies .*max_set_aside"):
+        run(joined, universe, sample_dir, settings)
 
 
 def test_a_damaged_file_of_maps_is_drawn_again(written, sample_dir, tmp_path):

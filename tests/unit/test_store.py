@@ -43,6 +43,8 @@ def test_an_artifact_comes_back_as_it_was(store: Store, tmp_path: Path) -> None:
     assert store.exists("training/1")
     store.fetch("training/1", tmp_path / "back")
     assert contents(tmp_path / "back") == FILES
+    assert store.manifest("training/1") == json.loads((tmp_path / "back" / MANIFEST).read_text())
+    assert store.manifest("training/2") is None
 
 
 def test_the_first_publisher_wins(store: Store, tmp_path: Path) -> None:
@@ -113,10 +115,19 @@ def test_artifacts_are_listed_with_time_and_size(store: Store, tmp_path: Path) -
     for key in ("training/1", "training/2", "training2/1"):
         store.publish(write_artifact(tmp_path), key)
     listed = store.artifacts("training")
-    assert [one.key for one in listed] == ["training/1", "training/2"]
+    assert [one.key for one in listed] == store.keys("training") == ["training/1", "training/2"]
     assert {one.bytes for one in listed} == {sum(map(len, FILES.values()))}
     assert all(before < one.time < time.time() + 1 for one in listed)
     assert [one.key for one in store.artifacts()] == ["training/1", "training/2", "training2/1"]
+
+
+def test_a_damaged_manifest_is_among_the_keys_and_named_by_who_reads_it(store: Store, tmp_path: Path) -> None:
+    store.publish(write_artifact(tmp_path), "training/1")
+    (tmp_path / "store/training/1" / MANIFEST).write_text("{")
+    assert store.keys() == ["training/1"]
+    for read in (store.artifacts, lambda: store.manifest("training/1")):
+        with pytest.raises(InputError, match=r"manifest\.json: not a manifest of ours"):
+            read()
 
 
 def test_cleaning_goes_by_age_and_count_and_spares_the_champion(store: Store, tmp_path: Path) -> None:

@@ -1,0 +1,74 @@
+"""Last, whatever happened: what a run was asked, what became of it, and which artifacts are whole."""
+
+from __future__ import annotations
+
+import platform
+import time
+from importlib import metadata
+from typing import Any
+
+from components.config import Settings
+from components.storage.ledger import mark_of, noted, write_ended, write_record
+from components.storage.store import Store
+
+SUCCEEDED = "SUCCEEDED"
+"""As Kubeflow says it."""
+_BEFORE_TRAINING = ("catalog", "projection", "ingest", "preprocessing")
+
+
+def run(
+    store: Store,
+    run_name: str,
+    settings: Settings,
+    given: str,
+    asked: dict[str, str],
+    status: dict[str, str],
+) -> dict[str, Any]:
+    """Write the run's manifest to the store, as ``runs/<run>/run.json``, and return it.
+
+    Parameters
+    ----------
+    store
+        Of the run's artifacts.
+    run_name
+        Under which the steps noted their artifacts.
+    settings, given
+        Of the run, and as they came.
+    asked
+        The pipeline's other arguments.
+    status
+        What Kubeflow says: its own name of the run, the state, and why it failed.
+    """
+    cases = [f"training/{case.name}" for case in settings.cases]
+    labels = [*_BEFORE_TRAINING, *cases, "evaluation", "report", "deployment", "verification"]
+    steps = noted(store, run_name, labels)
+    record = {
+        "run": run_name,
+        **status,
+        **asked,
+        "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "settings": settings.model_dump(mode="json"),
+        "steps": steps,
+        "versions": {"python": platform.python_version(), "ssfr": metadata.version("ssfr")},
+    }
+    write_record(store, run_name, record)
+    if status["state"] == SUCCEEDED and "deployment" in steps:
+        first = steps.get("catalog") or steps["ingest"]
+        write_ended(store, run_name, mark_of(first["artifact"], given, asked["repository"]))
+    return record
+
+
+def summary(record: dict[str, Any]) -> str:
+    """Return a run's manifest as a page of Markdown, for the user interface."""
+    lines = [f"# {record['run']}: {record['state']}", ""]
+    if record["error"]:
+        lines += [f"{record['error']}", ""]
+    lines += ["| step | artifact | MB | seconds | begun |", "| --- | --- | ---: | ---: | --- |"]
+    for label, step in record["steps"].items():
+        cells = [label, step["artifact"], f"{step['bytes'] / 1e6:.1f}", step["seconds"], step["started"]]
+        lines.append(f"| {' | '.join(map(str, cells))} |")
+    if not record["steps"]:
+        lines.append("| no step has noted an artifact | | | | |")
+    if record["state"] == SUCCEEDED and "deployment" not in record["steps"]:
+        lines += ["", "An earlier run ended with these data, settings and code: there was nothing new to do."]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,109 @@
+"""What each run made or found whole, step by step: small documents beside the artifacts.
+
+On a cluster no step sees another's pod, and the task that runs last, whatever happened, is told of no
+artifact; both know the run and the store.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from components.storage.artifact import every_code_digest, sha256_json
+from components.storage.store import ChangedDocumentError, Store
+
+RUN = "SSFR_RUN"
+"""Environment variable with the run's name, which every pod of it has."""
+_ATTEMPTS = 5
+_NO_WORD = re.compile(r"[^A-Za-z0-9._=+/-]")
+
+
+def run_name(settings: str) -> str:
+    """Return the name of the run that this process belongs to; without one, a digest of its settings."""
+    return os.environ.get(RUN) or f"settings-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
+
+
+def note(store: Store, run: str, label: str, key: str) -> None:
+    """Write down that a step's artifact is whole.
+
+    Parameters
+    ----------
+    store
+        Of the run's artifacts.
+    run
+        See `run_name`.
+    label
+        What the user knows the step by, as training/composite.
+    key
+        Of the artifact in the store.
+    """
+    manifest = store.manifest(key)
+    if manifest is None:  # removed since
+        return
+    sizes = [file["bytes"] for file in manifest["files"].values()]
+    entry = {**manifest, "artifact": key, "files": len(sizes), "bytes": sum(sizes)}
+    replace_document(store, _entry(run, label), entry)
+
+
+def noted(store: Store, run: str, labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what is written down of a run's steps, by label, of those that got that far."""
+    found = {label: store.read_document(_entry(run, label)) for label in labels}
+    return {label: document.data for label, document in found.items() if document is not None}
+
+
+def write_ended(store: Store, run: str, mark: str) -> None:
+    """Write down that a run did all there was to do for what `mark_of` names."""
+    replace_document(store, f"ended/{mark}.json", {"run": run})
+
+
+def ended(store: Store, mark: str) -> str | None:
+    """Return the run that did all there was to do for what `mark_of` names, None if none did."""
+    document = store.read_document(f"ended/{mark}.json")
+    return None if document is None else str(document.data["run"])
+
+
+def mark_of(catalogue: str, settings: str, repository: str) -> str:
+    """Return the digest of all that a whole run depends on.
+
+    Parameters
+    ----------
+    catalogue
+        Key of the first step's artifact, in which the data are.
+    settings
+        All settings, as JSON.
+    repository
+        That the model was deployed to.
+    """
+    return sha256_json([catalogue, settings, repository, every_code_digest()])
+
+
+def write_record(store: Store, run: str, record: dict[str, Any]) -> str:
+    """Write the manifest of a run, and return the document's name."""
+    name = f"runs/{run}/run.json"
+    replace_document(store, name, record)
+    return name
+
+
+def replace_document(store: Store, name: str, data: object) -> None:
+    """Write a document that a repeated task may have written before.
+
+    Raises
+    ------
+    ChangedDocumentError
+        Others write it all the time.
+    """
+    for attempt in range(1, _ATTEMPTS + 1):
+        before = store.read_document(name)
+        try:
+            store.write_document(name, data, before.version if before else None)
+            return
+        except ChangedDocumentError:
+            if attempt == _ATTEMPTS:
+                raise
+
+
+def _entry(run: str, label: str) -> str:
+    return f"runs/{run}/steps/{_NO_WORD.sub('-', label)}.json"
