@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-NAMES = ("projection", "features", "study", "serving", "pipeline", "truth", "storage")
+NAMES = ("projection", "features", "study", "serving", "pipeline", "truth", "storage", "rollout")
 
 
 def main() -> None:

@@ -75,16 +75,16 @@ def run() -> list[dict[str, Any]]:
 
 
 def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
-    spec = _spec()
+    spec = galaxy_spec()
     repository = folder / "models"
     (repository / model).mkdir(parents=True)
     maps = np.random.default_rng(0).lognormal(0.0, 1.0, (1, len(FIELDS), PIXELS, PIXELS)).astype(np.float32)
     version = repository / model / "1"
-    export(_write_random_model(folder / "trained", model, spec), version, model, Example.of(maps, spec))
+    export(write_random_model(folder / "trained", model, spec), version, model, Example.of(maps, spec))
     signature = Servable.load(version, model, 1).signature("predict_maps")
     context = get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=_serve, args=(repository, there))
+    process = context.Process(target=serve, args=(repository, there))
     process.start()
     there.close()
     address = here.recv()
@@ -148,14 +148,16 @@ def _round(timings: Timings, calls: list[Callable[[], object]]) -> None:
         timings.wall_s += time.perf_counter() - started
 
 
-def _serve(repository: Path, pipe: Connection) -> None:
+def serve(repository: Path, pipe: Connection) -> None:
+    """Serve until told to end, in a process of its own; the first message is the address."""
     die_with(os.getppid())
     with Server(repository, ServingSettings(port=0), SILENT) as server:
         pipe.send(server.address)
         pipe.recv()
 
 
-def _spec() -> ImageSpec:
+def galaxy_spec() -> ImageSpec:
+    """Return what a model of 256x256x3 maps takes."""
     return ImageSpec(
         case="composite",
         source="maps",
@@ -170,7 +172,8 @@ def _spec() -> ImageSpec:
     )
 
 
-def _write_random_model(folder: Path, model: str, spec: ImageSpec) -> Path:
+def write_random_model(folder: Path, model: str, spec: ImageSpec, seed: int = 0) -> Path:
+    """Write the folder of a trained model, with weights that nobody trained."""
     settings = TrainingSettings.model_validate(
         {
             "model": model,
@@ -178,7 +181,7 @@ def _write_random_model(folder: Path, model: str, spec: ImageSpec) -> Path:
             "loss": "mse" if model == "vgg16" else "gaussian_nll",
         }
     )
-    network = build_network(settings, spec, seed=0)
+    network = build_network(settings, spec, seed)
     folder.mkdir()
     interval = {"kind": "scaled_sigma", "factor": 1.0}
     if model == "vgg16":
@@ -190,7 +193,7 @@ def _write_random_model(folder: Path, model: str, spec: ImageSpec) -> Path:
         "spec": spec.model_dump(mode="json"),
         "label": {"offset": -10.5, "scale": 0.5},
         "interval": interval,
-        "seed": 0,
+        "seed": seed,
         "backbone": network.backbone,
     }
     write_model(folder, description, network.trained.get_weights())

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from tensorflow_serving.apis.model_pb2 import ModelSpec
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 from components.config import CompactSettings, ServingSettings, TrainingSettings
 from components.imagesets.spec import ChannelScale, ImageSpec
 from components.models.folder import write_model
 from components.models.networks import build_network
+from components.serving.servable import DESCRIPTION, WARMUP
+from components.serving.tensors import to_proto
 from components.storage.artifact import publish
 
 FIELDS = ("entropy", "mass", "temperature")
@@ -115,9 +120,17 @@ def random_pictures(count: int, pixels: int = PIXELS, seed: int = 0) -> np.ndarr
 
 
 def write_toy(
-    root: Path, version: int, name: str = "toy", answer: float = -10.0, seconds: float = 0.0
+    root: Path,
+    version: int,
+    name: str = "toy",
+    answer: float = -10.0,
+    seconds: float = 0.0,
+    known: float | None = None,
 ) -> Path:
-    """Write a version whose log10 sSFR is `answer` plus the mean of the map, and that takes its time."""
+    """Write a version whose log10 sSFR is `answer` plus the mean of the map, and that takes its time.
+
+    With `known` it says that it answers a map of zeros so, and holds that request.
+    """
     pixels = 4
 
     class Toy(tf.Module):
@@ -152,6 +165,15 @@ def write_toy(
         "serving_default": predict,
     }
     tf.saved_model.save(toy, str(part), signatures=signatures)
+    if known is not None:
+        (part / DESCRIPTION).parent.mkdir()
+        answers = {"predict_maps": {"log10_ssfr": [known], "tolerance_dex": 1e-2}}
+        (part / DESCRIPTION).write_text(json.dumps({**description, "known_answers": answers}))
+        spec = ModelSpec(name=name, signature_name="predict_maps")
+        inputs = {"maps": to_proto(np.zeros((1, 1, pixels, pixels), np.float32))}
+        request = PredictRequest(model_spec=spec, inputs=inputs)
+        with tf.io.TFRecordWriter(str(part / WARMUP)) as writer:
+            writer.write(PredictionLog(predict_log=PredictLog(request=request)).SerializeToString())
     publish(part, root / name / str(version), {"step": "toy"})
     return root / name / str(version)
 

@@ -25,6 +25,10 @@ class DeploymentSettings(Section):
     )
     warmup: bool = True
     tolerance_dex: Positive = Field(1e-4, description="[dex] served against offline")
+    servers: tuple[str, ...] = Field(
+        (),
+        description="HOST:PORT of each live server that must answer as offline after a deployment, or it is undone; none: none is asked",
+    )
 
 
 class ServingSettings(Section):
@@ -40,6 +44,15 @@ class ServingSettings(Section):
     deadline_s: Positive = Field(20.0, description="[s] a client waits for a request, retries included")
     retries: int = Field(
         4, ge=0, description="of the client, with exponential back-off, when the server is not there"
+    )
+    sync_s: Positive = Field(10.0, description="[s] between looks of model-sync at the model repository")
+    retire_s: float = Field(
+        60.0,
+        ge=0,
+        description="[s] that a version stays loaded after its last label went: labels move only once the next is loaded",
+    )
+    rollout_s: Positive = Field(
+        120.0, description="[s] that promote and rollback wait for the server to answer with a version"
     )
     tls_certificate: str | None = Field(None, description="PEM file of the server; None: plaintext")
     tls_key: str | None = Field(None, description="PEM file of the server's key")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,19 +15,19 @@ import pandas as pd
 from components.config import ServingSettings, Settings
 from components.deployment.export import Example, describe, export
 from components.deployment.promotion import Candidate, Rival, Verdict, decide, meet, study_of
-from components.errors import InputError
+from components.errors import DamagedArtifactError, InputError
 from components.imagesets.reader import MapReader
 from components.models.folder import failure
 from components.models.predictor import Predictor
 from components.progress import SILENT, Progress
 from components.serving.client import Answer, Client
-from components.serving.repository import CANARY, STABLE, ModelFolder, scratch
+from components.serving.held_out import CHECKED, ask, largest_difference
+from components.serving.remote import Labels, RemoteRepository
+from components.serving.repository import CANARY, STABLE, ModelFolder
 from components.serving.servable import Servable
 from components.serving.server import Server
-from components.storage.artifact import write_json
+from components.storage.artifact import read_json, write_json
 
-_CHECKED = 64
-"""Galaxies at most that are sent through the server and compared."""
 _WARMUP = 2
 
 
@@ -36,13 +37,13 @@ def run(
     evaluation_dir: Path,
     maps_dir: Path,
     prepared_dir: Path,
-    repository: Path,
+    repository: str,
     settings: Settings,
     progress: Progress,
 ) -> dict[str, Any]:
     """Put the best model into the repository, and write deployment.json.
 
-    The version is built and served from a hidden folder first: held-out galaxies are sent to it over
+    The version is built and served from a folder of its own first: held-out galaxies are sent to it over
     gRPC, and only if the answers equal the offline predictions does it get its number. A model that is in
     the repository already gets no second version.
 
@@ -55,9 +56,10 @@ def run(
     evaluation_dir, maps_dir, prepared_dir
         Of the other steps.
     repository
-        <repository>/<deployment.name>/<version>/ and champion.json are written there.
+        A folder, or ``s3://bucket/prefix``: <repository>/<deployment.name>/<version>/ and champion.json are
+        written there.
     settings
-        deployment and serving are used.
+        deployment, serving and storage are used.
     progress
         Is told what was decided.
 
@@ -69,7 +71,7 @@ def run(
     Raises
     ------
     InputError
-        No test galaxies, a missing or damaged artifact, or another deployment is under way.
+        No test galaxies, a missing or damaged artifact, or another deployment was faster.
     RuntimeError
         The served answers differ from the offline ones; nothing was deployed.
     """
@@ -78,47 +80,64 @@ def run(
         raise InputError(f"{evaluation_dir}: best case '{candidate.case}' has no model; evaluate again")
     model_dir = model_dirs[candidate.case]
     galaxies = pd.read_parquet(prepared_dir / "galaxies.parquet").set_index("galaxy", drop=False)
-    test = candidate.of("test").head(_CHECKED)
+    test = candidate.of("test").head(CHECKED)
     if test.empty:
         raise InputError(f"{evaluation_dir}: no test galaxies to check the service with; raise split.test")
     predictor = Predictor.load(model_dir)
     study = study_of(settings)
     description = describe(predictor, model_dir, study)
-    folder = ModelFolder(repository, settings.deployment.name)
-    with scratch(repository) as staging, MapReader(maps_dir, galaxies.loc[test["galaxy"]]) as reader:
-        trial = staging / folder.name / "1"
-        trial.parent.mkdir()
-        version = _usable_version(folder, description["model_digest"], progress)
+    models = RemoteRepository(repository, settings.deployment.name, settings.storage, progress)
+    with (
+        tempfile.TemporaryDirectory(prefix="ssfr-deployment-", dir=settings.storage.scratch) as scratch,
+        MapReader(maps_dir, galaxies.loc[test["galaxy"]]) as reader,
+    ):
+        here, trial = ModelFolder(Path(scratch) / "models", models.name), Path(scratch) / "trial"
+        version = _usable_version(models, here, description["model_digest"], progress)
+        candidate_dir = trial / models.name / "1"
+        candidate_dir.parent.mkdir(parents=True)
         if version is None:
             progress.say(f"exporting {candidate.case}")
             example = Example.of(reader.maps(np.arange(min(_WARMUP, len(reader)))), predictor.spec)
-            export(model_dir, trial, folder.name, example, study, settings.deployment.warmup)
+            export(model_dir, candidate_dir, models.name, example, study, settings.deployment.warmup)
         else:
             progress.say(f"{candidate.case} is in the repository already, as version {version}")
-            shutil.copytree(folder.version_path(version), trial, copy_function=os.link)
-        served = ask_server(staging, folder.name, reader, settings.serving)
-        difference = _largest_difference(served, test)
+            shutil.copytree(here.version_path(version), candidate_dir, copy_function=os.link)
+        served = ask_server(trial, models.name, reader, settings.serving)
+        difference = largest_difference(served, test)
         if not difference <= settings.deployment.tolerance_dex:
             raise RuntimeError(
                 f"served predictions differ from the offline ones by {difference:.3g} dex, more than "
                 f"deployment.tolerance_dex {settings.deployment.tolerance_dex:g}; nothing was deployed"
             )
         if version is None:
-            version = folder.adopt(trial)
-        verdict = _verdict(candidate, folder, version, description, maps_dir, galaxies, settings, progress)
-        _label(folder, version, candidate.case, verdict)
-        removed = folder.prune(settings.deployment.keep_versions)
+            version = models.publish(candidate_dir)
+        before = labels = models.read()
+        verdict = _verdict(
+            candidate,
+            models,
+            here,
+            labels.champion.version,
+            version,
+            description,
+            maps_dir,
+            galaxies,
+            settings,
+            progress,
+        )
+        labels = _label(models, labels, version, candidate.case, verdict)
+        removed = models.prune(settings.deployment.keep_versions)
     label = STABLE if verdict.promoted else CANARY
-    said = f"{folder.name} version {version} ({candidate.case}) is labelled {label}: {verdict.reason}"
+    said = f"{models.name} version {version} ({candidate.case}) is labelled {label}: {verdict.reason}"
     (progress.say if verdict.promoted else progress.warn)(said)
     result = {
-        "model": folder.name,
+        "model": models.name,
         "model_digest": description["model_digest"],
         "case": candidate.case,
         "version": version,
         "label": label,
         "promoted": verdict.promoted,
-        "champion": folder.champion().version,
+        "champion": labels.champion.version,
+        "labels_before": dict(before.champion.labels),
         "reason": verdict.reason,
         "decision": dict(verdict.figures),
         "served_galaxies": len(test),
@@ -129,6 +148,15 @@ def run(
     }
     write_json(output / "deployment.json", result)
     return result
+
+
+def still_deployed(deployed_dir: Path, repository: str, settings: Settings) -> bool:
+    """Whether a repository still says of a model what an earlier deployment of it told, and holds it."""
+    told = read_json(deployed_dir / "deployment.json")
+    models = RemoteRepository(repository, told["model"], settings.storage)
+    now = models.read().champion
+    labelled = now.labels.get(told["label"]) == told["version"] and now.version == told["champion"]
+    return labelled and models.find(told["model_digest"]) == told["version"]
 
 
 def ask_server(repository: Path, name: str, reader: MapReader, settings: ServingSettings) -> Answer:
@@ -149,27 +177,34 @@ def ask_server(repository: Path, name: str, reader: MapReader, settings: Serving
         problems = [status.problem for status in client.status() if status.problem]
         if problems:
             raise RuntimeError(f"the exported model can't be served: {problems[0]}")
-        raw = reader.maps(np.arange(len(reader)))
-        if reader.attributes.is_images:
-            return client.predict_images(raw.transpose(0, 2, 3, 1))
-        return client.predict_maps(raw)
+        return ask(client, reader)
 
 
-def _usable_version(folder: ModelFolder, digest: str, progress: Progress) -> int | None:
-    """Return the version that holds a model already, if it can be loaded on this machine."""
-    version = folder.find(digest)
-    if version is not None:
-        try:
-            Servable.load(folder.version_path(version), folder.name, version)
-        except InputError as error:
-            progress.warn(f"{error}; exporting it anew")
-            return None
+def _usable_version(
+    models: RemoteRepository, here: ModelFolder, digest: str, progress: Progress
+) -> int | None:
+    """Return the version that holds a model already, if it can be loaded on this machine; bring it here."""
+    version = models.find(digest)
+    if version is None:
+        return None
+    try:
+        models.bring(here, version)
+    except DamagedArtifactError as error:
+        progress.warn(f"{error}; exporting it anew")
+        return None
+    try:
+        Servable.load(here.version_path(version), here.name, version)
+    except InputError as error:
+        progress.warn(f"{error}; exporting it anew")
+        return None
     return version
 
 
 def _verdict(
     candidate: Candidate,
-    folder: ModelFolder,
+    models: RemoteRepository,
+    here: ModelFolder,
+    champion: int | None,
     version: int,
     description: Mapping[str, Any],
     maps_dir: Path,
@@ -177,29 +212,31 @@ def _verdict(
     settings: Settings,
     progress: Progress,
 ) -> Verdict:
-    champion = folder.champion().version
+    """Decide between a version and the champion, which is brought here for that."""
     if champion == version:
         return Verdict(True, "it is the champion already", {"champion": champion})
     rival: Rival | None = None
     if champion is not None:
         held_out = candidate.of("promotion")
-        with MapReader(maps_dir, galaxies.loc[held_out["galaxy"]]) as reader:
-            true = held_out["log10_ssfr"].to_numpy()
-            rival = meet(folder.version_path(champion), description, reader, true, progress)
+        try:
+            if champion in models.versions():
+                models.bring(here, champion)
+        except DamagedArtifactError as error:
+            rival = Rival(champion, problem=str(error), usable=False)
+        else:
+            with MapReader(maps_dir, galaxies.loc[held_out["galaxy"]]) as reader:
+                true = held_out["log10_ssfr"].to_numpy()
+                rival = meet(here.version_path(champion), description, reader, true, progress)
     return decide(candidate, rival, settings.deployment)
 
 
-def _label(folder: ModelFolder, version: int, case: str, verdict: Verdict) -> None:
+def _label(models: RemoteRepository, labels: Labels, version: int, case: str, verdict: Verdict) -> Labels:
     """Write the decision, unless it stands there already."""
     wanted = STABLE if verdict.promoted else CANARY
-    if folder.champion().labels.get(wanted) != version:
-        entry = {"case": case, "reason": verdict.reason, "figures": dict(verdict.figures)}
-        folder.decide(version, verdict.promoted, entry)
-
-
-def _largest_difference(served: Answer, offline: pd.DataFrame) -> float:
-    pairs = ((served.log10_ssfr, "predicted"), (served.lower, "lower"), (served.upper, "upper"))
-    return float(max(np.abs(answer - offline[name].to_numpy()).max() for answer, name in pairs))
+    if labels.champion.labels.get(wanted) == version:
+        return labels
+    entry = {"case": case, "reason": verdict.reason, "figures": dict(verdict.figures)}
+    return models.decide(labels, version, verdict.promoted, entry)
 
 
 def _shown(test: pd.DataFrame, served: Answer) -> dict[str, Any]:

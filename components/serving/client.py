@@ -147,7 +147,7 @@ class Client:
         InputError
             No server, no such model, maps that the model does not take. So do all calls here.
         """
-        return self._predict(PREDICT_MAPS, "maps", np.asarray(maps, dtype=np.float32))
+        return self.ask(PREDICT_MAPS, "maps", np.asarray(maps, dtype=np.float32))
 
     def predict_images(self, images: np.ndarray) -> Answer:
         """Predict from pictures.
@@ -156,13 +156,13 @@ class Client:
         ----------
         images : (n, P, P, 3) uint8
         """
-        return self._predict(DEFAULT_SIGNATURE, "images", np.asarray(images))
+        return self.ask(DEFAULT_SIGNATURE, "images", np.asarray(images))
 
     def predict_png(self, files: Sequence[bytes]) -> Answer:
         """Predict from the bytes of 8-bit RGB PNG files (an alpha channel is dropped)."""
         array = np.empty(len(files), dtype=object)
         array[:] = list(files)
-        return self._predict(PREDICT_PNG, "png", array)
+        return self.ask(PREDICT_PNG, "png", array)
 
     def predict(self, inputs: Inputs) -> Answer:
         """Predict from what `inputs.read_inputs` read, after checking that the model takes it.
@@ -221,7 +221,8 @@ class Client:
         description: dict[str, Any] = json.loads(text.item())
         return description
 
-    def _predict(self, signature: str, key: str, array: np.ndarray) -> Answer:
+    def ask(self, signature: str, key: str, array: np.ndarray) -> Answer:
+        """Predict by a signature from its one input."""
         columns: dict[str, list[np.ndarray]] = {name: [] for name in (*_OUTPUTS, "versions")}
         for part in self._parts(array):
             answer = self._answer(signature, {key: part})

@@ -1,28 +1,29 @@
-"""The model repository on disk: <root>/<model>/<version>/ as TF Serving reads it, and champion.json."""
+"""The model repository on disk, as servers read it: <root>/<model>/<version>/, and champion.json."""
 
 from __future__ import annotations
 
 import re
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from components.errors import DamagedArtifactError, InputError
-from components.processes import locked
-from components.storage.artifact import MANIFEST, read_json, remove_whole, verify, write_json
+from components.storage.artifact import MANIFEST, read_json, verify
 
 CHAMPION = "champion.json"
 STABLE = "stable"
 CANARY = "canary"
+TRIAL = "trial"
+"""Of a version that is loaded and asked before it becomes stable."""
+SAVED_MODEL = "saved_model.pb"
 
 _NAME = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _VERSION = re.compile(r"0|[1-9][0-9]{0,18}")
 _LARGEST_VERSION = 2**63 - 1
+_LONGEST_HISTORY = 500
+"""Lines; every one of them is read and written with each change."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +41,79 @@ class Champion:
     labels: Mapping[str, int]
     history: tuple[Mapping[str, Any], ...] = ()
 
+    @classmethod
+    def parse(cls, data: Any, origin: str) -> Champion:
+        """Read what `document` gave.
+
+        Raises
+        ------
+        InputError
+            It is not what we write; the message names `origin`.
+        """
+        try:
+            labels = {str(label): int(version) for label, version in data["labels"].items()}
+            history = tuple({**entry, "version": int(entry["version"])} for entry in data["history"])
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise InputError(
+                f"{origin}: expected labels (label -> version) and history; restore it or deploy again"
+            ) from None
+        return cls(labels, history)
+
     @property
     def version(self) -> int | None:
         """The champion's version, None if no model was ever promoted."""
         return self.labels.get(STABLE)
 
+    @property
+    def document(self) -> dict[str, Any]:
+        """As it is written."""
+        return {
+            "format": 1,
+            "champion": self.version,
+            "labels": dict(self.labels),
+            "history": list(self.history),
+        }
+
+    @property
+    def used(self) -> set[int]:
+        """The versions that are labelled, or were ever decided on."""
+        return {*self.labels.values(), *(entry["version"] for entry in self.history)}
+
+    def decided(
+        self, version: int, promoted: bool, entry: Mapping[str, Any], there: Collection[int]
+    ) -> Champion:
+        """Return what follows when `version` becomes the champion, or the canary beside it.
+
+        Parameters
+        ----------
+        version
+            In the repository.
+        promoted
+            True: it is labelled stable and nothing else, and there is no canary any more. Nothing else takes
+            the label stable away, not even that its version is gone: a canary never inherits it.
+        entry
+            Reason and figures, kept in the history.
+        there
+            The versions in the repository.
+        """
+        labels = {
+            label: number
+            for label, number in self.labels.items()
+            if label == STABLE or (number != version and number in there)
+        }
+        if promoted:
+            labels.pop(CANARY, None)
+        labels[STABLE if promoted else CANARY] = version
+        return self.noted(labels, {"version": version, "promoted": promoted, **entry})
+
+    def noted(self, labels: Mapping[str, int], entry: Mapping[str, Any]) -> Champion:
+        """Return what follows with these labels and one more line of history, which is given the time."""
+        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}
+        return Champion(labels, (*self.history, line)[-_LONGEST_HISTORY:])
+
 
 class ModelFolder:
-    """One model of a repository.
+    """One model of a repository; `components.serving.remote` writes it.
 
     Parameters
     ----------
@@ -58,10 +124,7 @@ class ModelFolder:
     """
 
     def __init__(self, root: Path, name: str) -> None:
-        if not _NAME.fullmatch(name):
-            raise InputError(
-                f"model name '{name}': expected letters, digits, _ - . with a letter among them, and no path"
-            )
+        check_name(name)
         self.root = root
         self.name = name
         self.path = root / name
@@ -72,8 +135,9 @@ class ModelFolder:
         for entry in sorted(self.path.iterdir()) if self.path.is_dir() else []:
             if entry.name.startswith(".") or not entry.is_dir():
                 continue
-            if _VERSION.fullmatch(entry.name) and int(entry.name) <= _LARGEST_VERSION:
-                found.append(int(entry.name))
+            version = version_of(entry.name)
+            if version is not None:
+                found.append(version)
             else:
                 warn(f"{entry}: ignored, a version is a folder named with a whole number")
         return sorted(found)
@@ -93,106 +157,27 @@ class ModelFolder:
         path = self.path / CHAMPION
         if not path.exists():
             return Champion({})
-        data = read_json(path)
-        try:
-            labels = {str(label): int(version) for label, version in data["labels"].items()}
-            return Champion(labels, tuple(dict(entry) for entry in data["history"]))
-        except (AttributeError, KeyError, TypeError, ValueError):
-            raise InputError(
-                f"{path}: expected labels (label -> version) and history; restore it or deploy again"
-            ) from None
-
-    def find(self, model_digest: str) -> int | None:
-        """Return the newest whole version that holds the model with this digest, or None."""
-        for version in reversed(self.versions()):
-            try:
-                manifest = verify_version(self.version_path(version))
-            except InputError:
-                continue
-            if manifest.get("model_digest") == model_digest:
-                return version
-        return None
-
-    def says(self, model_digest: str, version: int, label: str, champion: int | None) -> bool:
-        """Whether the labels are still what an earlier deployment of a model told, and it is still there."""
-        now = self.champion()
-        told = now.labels.get(label) == version and now.version == champion
-        return told and self.find(model_digest) == version
-
-    def adopt(self, folder: Path) -> int:
-        """Move a finished version folder into the repository in one step, and return its number.
-
-        The number is one more than any that was ever used. `folder` must be on the same file system
-        (see `scratch`).
-        """
-        self.path.mkdir(parents=True, exist_ok=True)
-        used = [*self.versions(), *(int(entry["version"]) for entry in self.champion().history)]
-        version = max(used, default=0) + 1
-        folder.rename(self.version_path(version))
-        return version
-
-    def decide(self, version: int, promoted: bool, entry: Mapping[str, Any]) -> Champion:
-        """Write champion.json: `version` becomes the champion, or the canary beside it.
-
-        Parameters
-        ----------
-        version
-            On disk.
-        promoted
-            True: it is labelled stable, and a canary label that it had is dropped. Nothing else takes the
-            label stable away, not even that its version is gone from the disk: a canary never inherits it.
-        entry
-            Reason and figures, kept in the history.
-        """
-        before = self.champion()
-        labels = {
-            label: number
-            for label, number in before.labels.items()
-            if label == STABLE or (number != version and self.version_path(number).is_dir())
-        }
-        if promoted:
-            labels.pop(CANARY, None)
-        labels[STABLE if promoted else CANARY] = version
-        line = {
-            "version": version,
-            "promoted": promoted,
-            "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-            **entry,
-        }
-        after = Champion(labels, (*before.history, line))
-        write_json(
-            self.path / CHAMPION,
-            {"format": 1, "champion": after.version, "labels": labels, "history": list(after.history)},
-        )
-        return after
-
-    def prune(self, keep: int) -> list[int]:
-        """Remove all but the newest `keep` versions, never a labelled one; return those removed."""
-        labelled = set(self.champion().labels.values())
-        removed = [version for version in self.versions()[:-keep] if version not in labelled]
-        for version in removed:
-            remove_whole(self.version_path(version), self.path / f".removed-{version}")
-        return removed
+        return Champion.parse(read_json(path), str(path))
 
 
-@contextmanager
-def scratch(root: Path) -> Iterator[Path]:
-    """Give a hidden folder in a repository to build a version in, for one process at a time.
-
-    What an earlier, killed process left there is removed.
+def check_name(name: str) -> str:
+    """Return the name of a model.
 
     Raises
     ------
-    LockedError
-        Another process is deploying into this repository.
     InputError
-        It can't be written.
+        It can't be one.
     """
-    with locked(root / ".lock", f"the model repository {root}"):
-        for leftover in [*root.glob(".staging-*"), *root.glob("*/.removed-*")]:
-            shutil.rmtree(leftover)
-        with tempfile.TemporaryDirectory(prefix=".staging-", dir=root) as folder:
-            yield Path(folder)
+    if not _NAME.fullmatch(name):
+        raise InputError(
+            f"model name '{name}': expected letters, digits, _ - . with a letter among them, and no path"
+        )
+    return name
+
+
+def version_of(word: str) -> int | None:
+    """Return the version that a folder or a key names; None: it is no whole number that TF Serving takes."""
+    return int(word) if _VERSION.fullmatch(word) and int(word) <= _LARGEST_VERSION else None
 
 
 def model_names(root: Path) -> list[str]:
@@ -205,7 +190,7 @@ def model_names(root: Path) -> list[str]:
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such model repository; deploy a model first (ssfr run)")
-    if (root / "saved_model.pb").exists() or any(child.name.isdigit() for child in root.iterdir()):
+    if (root / SAVED_MODEL).exists() or any(child.name.isdigit() for child in root.iterdir()):
         raise InputError(
             f"{root}: this is one model; expected the folder above it, with one folder for each model"
         )

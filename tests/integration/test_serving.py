@@ -31,7 +31,7 @@ from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 from components.errors import InputError
 from components.progress import SILENT, Progress
 from components.serving.client import Client
-from components.serving.repository import ModelFolder
+from components.serving.remote import RemoteRepository
 from components.serving.server import Server
 from components.serving.tensors import to_proto
 from components.storage.artifact import publish
@@ -77,7 +77,8 @@ def deploy(toys, root, version, name="toy"):
 
 def label(root, **labels):
     for name, version in labels.items():
-        ModelFolder(root, "toy").decide(version, name == "stable", {})
+        models = RemoteRepository(str(root), "toy")
+        models.decide(models.read(), version, name == "stable", {})
 
 
 @contextmanager

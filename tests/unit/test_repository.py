@@ -1,26 +1,19 @@
 """The model repository on disk: versions, labels, digests, and what is refused."""
 
 import json
-import multiprocessing
-import shutil
 
 import pytest
+from served_models import write_version
 
 from components.config import DeploymentSettings
-from components.errors import DamagedArtifactError, InputError, LockedError
-from components.serving.repository import ModelFolder, model_names, scratch, verify_version
-from components.storage.artifact import publish
+from components.errors import DamagedArtifactError, InputError
+from components.serving.remote import RemoteRepository
+from components.serving.repository import ModelFolder, model_names, verify_version
 
 
 def add(root, digest="d", name="ssfr"):
     """Put a version with two files into a repository."""
-    with scratch(root) as staging:
-        part = staging / "part"
-        (part / "variables").mkdir(parents=True)
-        (part / "saved_model.pb").write_bytes(b"program")
-        (part / "variables" / "data").write_bytes(digest.encode())
-        publish(part, staging / "1", {"model_digest": digest})
-        return ModelFolder(root, name).adopt(staging / "1")
+    return RemoteRepository(str(root), name).publish(write_version(root / ".built", digest))
 
 
 def test_versions_count_up_from_one(tmp_path):
@@ -32,7 +25,6 @@ def test_versions_are_ordered_as_numbers_not_as_words(tmp_path):
     for version in ("9", "10", "100"):
         (tmp_path / "ssfr" / version).mkdir(parents=True)
     assert ModelFolder(tmp_path, "ssfr").versions() == [9, 10, 100]
-    assert add(tmp_path) == 101
 
 
 @pytest.mark.parametrize("odd", ["latest", "3.1", "-1", "007", "٣", "1" * 40])
@@ -54,82 +46,12 @@ def test_hidden_folders_and_files_are_ignored_silently(tmp_path):
     assert warnings == []
 
 
-def test_the_number_of_a_removed_version_is_not_used_again(tmp_path):
-    folder = ModelFolder(tmp_path, "ssfr")
-    folder.decide(add(tmp_path), True, {})
-    folder.decide(add(tmp_path), False, {})
-    folder.decide(add(tmp_path), False, {})
-    assert folder.prune(1) == [2]
-    (tmp_path / "ssfr" / "3" / "manifest.json").unlink()
-    assert add(tmp_path) == 4
-
-
-def test_the_champion_is_never_pruned(tmp_path):
-    folder = ModelFolder(tmp_path, "ssfr")
-    folder.decide(add(tmp_path), True, {})
-    for _ in range(4):
-        folder.decide(add(tmp_path), False, {})
-    assert folder.prune(2) == [2, 3]
-    assert folder.versions() == [1, 4, 5]
-    assert folder.champion().version == 1
-
-
-def test_a_champion_that_is_gone_keeps_its_name(tmp_path):
-    folder = ModelFolder(tmp_path, "ssfr")
-    folder.decide(add(tmp_path), True, {})
-    shutil.rmtree(folder.version_path(1))
-    folder.decide(add(tmp_path), False, {})
-    assert folder.champion().labels == {"stable": 1, "canary": 2}
-    folder.decide(add(tmp_path), True, {})
-    assert folder.champion().labels == {"stable": 3}
-
-
-def test_what_an_earlier_deployment_said_holds_until_the_model_or_a_label_changes(tmp_path):
-    folder = ModelFolder(tmp_path, "ssfr")
-    folder.decide(add(tmp_path, "x"), True, {})
-    told = ("x", 1, "stable", 1)
-    assert folder.says(*told)
-    folder.decide(add(tmp_path, "y"), True, {})
-    assert not folder.says(*told)
-    shutil.rmtree(tmp_path / "ssfr")
-    assert not folder.says(*told)
-    folder.decide(add(tmp_path, "y"), True, {})
-    assert not folder.says(*told)
-
-
-def test_a_promoted_canary_loses_that_label(tmp_path):
-    folder = ModelFolder(tmp_path, "ssfr")
-    folder.decide(add(tmp_path), True, {"reason": "first"})
-    folder.decide(add(tmp_path), False, {"reason": "worse"})
-    assert folder.champion().labels == {"stable": 1, "canary": 2}
-    folder.decide(2, True, {"reason": "better"})
-    assert folder.champion().labels == {"stable": 2}
-    history = [(line["version"], line["reason"]) for line in folder.champion().history]
-    assert history == [(1, "first"), (2, "worse"), (2, "better")]
-
-
-def test_the_champion_file_says_it_in_plain_words(tmp_path):
-    ModelFolder(tmp_path, "ssfr").decide(add(tmp_path), True, {"reason": "first"})
-    data = json.loads((tmp_path / "ssfr" / "champion.json").read_text())
-    assert data["champion"] == 1
-    assert data["labels"] == {"stable": 1}
-
-
 @pytest.mark.parametrize("content", ["{", "[]", '{"labels": {"stable": "x"}, "history": []}', "{}"])
 def test_a_damaged_champion_file_is_named(tmp_path, content):
     add(tmp_path)
     (tmp_path / "ssfr" / "champion.json").write_text(content)
     with pytest.raises(InputError, match=r"champion\.json"):
         ModelFolder(tmp_path, "ssfr").champion()
-
-
-def test_a_model_is_found_by_its_digest_unless_its_version_is_damaged(tmp_path):
-    add(tmp_path, "one"), add(tmp_path, "two")
-    folder = ModelFolder(tmp_path, "ssfr")
-    assert folder.find("one") == 1
-    assert folder.find("three") is None
-    (tmp_path / "ssfr" / "1" / "saved_model.pb").write_bytes(b"PROGRAM")
-    assert folder.find("one") is None
 
 
 def test_a_whole_version_passes(tmp_path):
@@ -212,30 +134,6 @@ def test_no_repository_and_a_models_own_folder_are_told_apart(tmp_path):
         model_names(tmp_path / "ssfr")
 
 
-def _hold(root, ready, done):
-    with scratch(root):
-        ready.set()
-        done.wait(30)
-
-
-def test_two_deployments_at_once_are_refused(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    other = context.Process(target=_hold, args=(tmp_path, ready, done))
-    other.start()
-    assert ready.wait(30)
-    with pytest.raises(LockedError, match="in use by process"), scratch(tmp_path):
-        pass
-    done.set()
-    other.join()
-
-
-def test_a_repository_that_can_not_be_written_is_named(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match=r"model repository .*file: can't write"), scratch(tmp_path / "file"):
-        pass
-
-
 @pytest.mark.parametrize(
     ("name", "right"), [("2024", False), ("2024-a", True), ("_a", False), ("a" * 64, False)]
 )
@@ -246,12 +144,3 @@ def test_what_the_deployment_may_be_called(name, right):
         assert not right
     else:
         assert right
-
-
-def test_what_a_killed_deployment_left_is_removed_by_the_next(tmp_path):
-    (tmp_path / ".staging-old" / "ssfr" / "1").mkdir(parents=True)
-    (tmp_path / "ssfr" / ".removed-3" / "variables").mkdir(parents=True)
-    add(tmp_path)
-    assert not (tmp_path / ".staging-old").exists()
-    assert not (tmp_path / "ssfr" / ".removed-3").exists()
-    assert not list(tmp_path.glob(".staging-*"))

@@ -1,0 +1,116 @@
+"""What a deployment needs, small and real: maps, models, an evaluation, and a repository."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from exported_models import image_spec, map_spec, random_maps, random_pictures, serving, write_random_model
+from kfp.dsl import Dataset
+from training_samples import write_prepared
+
+from components.config import DeploymentSettings, Settings
+from components.deployment.component import deployment
+from components.deployment.deploy import run
+from components.models.predictor import Predictor
+from components.progress import SILENT
+from components.serving.repository import ModelFolder
+from components.storage.artifact import publish, write_json
+
+SPLIT = np.array(["train"] * 4 + ["validation"] * 2 + ["test"] * 5 + ["promotion"] * 5)
+BEST = -10.5
+"""Offset [dex] of the model whose predictions are the truth of these tests."""
+
+
+class Study:
+    """Maps, a prepared table, models, and for each an evaluation; all in one folder."""
+
+    def __init__(self, folder, images=False):
+        self.folder = folder
+        self.spec = image_spec() if images else map_spec()
+        self.repository = folder / "models"
+        count = len(SPLIT)
+        self.maps = random_pictures(count).transpose(0, 3, 1, 2) if images else random_maps(count)
+        truth = self.predict(self.model(BEST)).log10_ssfr.astype(float)
+        self.maps_dir, self.prepared_dir = write_prepared(folder, self.maps, truth, SPLIT)
+        self.galaxies = pd.read_parquet(self.prepared_dir / "galaxies.parquet")
+
+    def model(self, offset):
+        folder = self.folder / f"model{offset}"
+        return folder if folder.exists() else write_random_model(folder, self.spec, offset=offset)
+
+    def predict(self, model_dir):
+        predictor = Predictor.load(model_dir)
+        if self.spec.source == "images":
+            return predictor.predict_images(np.ascontiguousarray(self.maps.transpose(0, 2, 3, 1)))
+        return predictor.predict_maps(self.maps)
+
+    def evaluation(self, offset, beats=True, wrong_by=0.0):
+        folder = self.folder / f"evaluation{offset}{beats}{wrong_by}"
+        folder.mkdir(exist_ok=True)
+        not_beaten = [] if beats else ["baseline_profiles"]
+        case = {"beats_baselines": beats, "not_beaten": not_beaten}
+        (folder / "metrics.json").write_text(
+            json.dumps({"best_case": "composite", "cases": {"composite": case}})
+        )
+        found = self.predict(self.model(offset))
+        table = self.galaxies[["galaxy", "split", "log10_ssfr"]].assign(
+            case="composite", predicted=found.log10_ssfr + wrong_by, lower=found.lower, upper=found.upper
+        )
+        table[table["split"] != "train"].to_parquet(folder / "predictions.parquet")
+        return folder
+
+    def deploy(self, offset, progress=SILENT, name="deployment", settings=None, study=None, **evaluated):
+        output = self.folder / name
+        output.mkdir(exist_ok=True)
+        return run(
+            output,
+            {"composite": self.model(offset)},
+            self.evaluation(offset, **evaluated),
+            self.maps_dir,
+            self.prepared_dir,
+            str(self.repository),
+            Settings(
+                **{"serving": serving(), "deployment": settings or DeploymentSettings(), **(study or {})}
+            ),
+            progress,
+        )
+
+    def step(self, offset):
+        """Deploy as the pipeline does, which does nothing twice."""
+        folders = {
+            "maps": self.maps_dir,
+            "prepared": self.prepared_dir,
+            "scores": self.evaluation(offset),
+            "model": self.model(offset),
+        }
+        made = {name: self._artifact(folder) for name, folder in folders.items()}
+        model = made.pop("model")
+        model.metadata["case"] = "composite"
+        deployed = Dataset(uri=str(self.folder / "deployed.json"))
+        deployment.python_func(
+            workdir=str(self.folder / "run"),
+            settings=Settings(serving=serving()).model_dump_json(),
+            repository=str(self.repository),
+            models=[model],
+            deployed=deployed,
+            **made,
+        )
+        folder = Path(json.loads(Path(deployed.uri).read_text())["location"])
+        result = json.loads((folder / "deployment.json").read_text())
+        return result["version"], result["label"], result["model_digest"]
+
+    def _artifact(self, folder):
+        key = f"given/{re.sub('[^a-zA-Z0-9]', '_', folder.name)}"
+        final, reference = self.folder / "run" / key, self.folder / f"{folder.name}.json"
+        if not final.exists():
+            shutil.copytree(folder, part := self.folder / "part")
+            publish(part, final, {"key": folder.name})
+            write_json(reference, {"key": key})
+        return Dataset(uri=str(reference))
+
+    @property
+    def served(self):
+        return ModelFolder(self.repository, "ssfr")
