@@ -19,7 +19,7 @@ def text(study: Study) -> str:
         "Intended use": _use(study),
         "Licence": _licence(study),
     }
-    parts = [f"# Model card: {_plain(study.best)}"]
+    parts = [f"# Model card: {plain(study.best)}"]
     for title, lines in sections.items():
         parts.append(f"## {title}")
         parts.append("\n".join(lines))
@@ -41,18 +41,18 @@ def _what(study: Study) -> list[str]:
     return [
         f"- Predicts: log10 of SFR / {label.mass} mass [dex of 1/yr], with an interval that should hold the "
         f"truth in {study.metrics['interval']:.0%} of cases.",
-        f"- Input: {_plain(', '.join(spec.channels))}, {size}; {kept}; pixel type {spec.pixel_type}, stretch "
+        f"- Input: {plain(', '.join(spec.channels))}, {size}; {kept}; pixel type {spec.pixel_type}, stretch "
         f"{spec.stretch}. Preprocessing is part of the model.",
-        f"- Network: {_plain(prose.network(model))}.",
-        f"- Weights: {_plain(prose.weights(model))}; seed {model['seed']}.",
-        f"- Chosen as: {_plain(str(study.metrics['best_case_rule']))}; out of {prose.cases_in_words(study)}.",
+        f"- Network: {plain(prose.network(model))}.",
+        f"- Weights: {plain(prose.weights(model))}; seed {model['seed']}.",
+        f"- Chosen as: {plain(str(study.metrics['best_case_rule']))}; out of {prose.cases_in_words(study)}.",
     ]
 
 
 def _data(study: Study) -> list[str]:
     split = study.settings.preprocessing.split
     lines = [
-        f"- Source: {_plain(study.origin)}." + (" The galaxies are synthetic." if study.synthetic else ""),
+        f"- Source: {plain(study.origin)}." + (" The galaxies are synthetic." if study.synthetic else ""),
         f"- Split by {split.method}; groups that are kept together: {study.groups}.",
         "",
         "| set | galaxies | groups | SFR = 0 | at the floor |",
@@ -77,7 +77,7 @@ def _scores(study: Study) -> list[str]:
     for name, title in SCORES.items():
         cells = " | ".join(interval(scores[split]["all"][name]) for split in kept)
         lines.append(f"| {title} | {cells} |")
-    return [*lines, "", *(_plain(sentence) for sentence in prose.verdict(study))]
+    return [*lines, "", *(plain(sentence) for sentence in prose.verdict(study))]
 
 
 def _limits(study: Study) -> list[str]:
@@ -111,7 +111,7 @@ def _licence(study: Study) -> list[str]:
     return lines
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Return a user's text as Markdown that shows just that text."""
     for mark in "\\`*_{}[]<>|#$":
         text = text.replace(mark, f"\\{mark}")

@@ -123,7 +123,7 @@ def _sweep(study: Study) -> Plate | Absent:
     return Plate(
         "scale_sweep",
         title,
-        f"r on the {SET_NAMES[study.shown_set]} set against the scale σ of the filter, "
+        f"r on the {SET_NAMES[study.shown_set]} set, all galaxies, against the scale σ of the filter, "
         f"{study.metrics['confidence']:.0%} intervals. Blurs keep what is larger than σ, structures what is "
         "smaller, bands what is between their two scales. Points are moved aside a little where they would "
         "cover each other.",

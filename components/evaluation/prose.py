@@ -6,6 +6,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from components.evaluation.study import SET_NAMES, SMALL_GROUPS, Study, interval
+from components.evaluation.verdict import findings
+
+_QUESTIONS = {
+    "knowledge": "Is anything known of the sSFR",
+    "property": "Which property knows most",
+    "part": "Which part knows most",
+    "combination": "Do several together know more than the best alone",
+    "scale": "Which scale knows most",
+}
 
 
 def headline(study: Study) -> str:
@@ -47,6 +56,15 @@ def weights(model: Mapping[str, Any]) -> str:
         return f"RANDOM backbone weights (seed {backbone.get('seed')}), not pretrained"
     name = "ImageNet" if backbone["weights"] == "imagenet" else str(backbone["weights"])
     return f"backbone weights: {name} (SHA-256 {str(backbone.get('sha256'))[:16]}…), head trained here"
+
+
+def answers(study: Study) -> list[tuple[str, str]]:
+    """Return what the study found: each question with its answer, and the sentence that says why."""
+    found = []
+    for one in findings(study.metrics):
+        about = f" of {one.about.replace('+', ', ')}" if one.about else ""
+        found.append((f"{_QUESTIONS[one.question]}{about}: {one.answer or 'left open'}.", one.text))
+    return found
 
 
 def verdict(study: Study) -> list[str]:
@@ -102,7 +120,7 @@ def caveats(study: Study) -> list[str]:
         found.append("RANDOM backbone weights: the network was never pretrained.")
     found += [f"Case {case} has no result: {reason}." for case, reason in study.failed.items()]
     for case, model in study.models.items():
-        if broken := model["broken_starts"]:
+        if broken := model.get("broken_starts"):
             found.append(f"Case {case} took {len(broken) + 1} starts, as training broke down: {broken[-1]}.")
     if test["groups"] < SMALL_GROUPS:
         found.append(

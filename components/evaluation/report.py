@@ -14,34 +14,32 @@ from string import Template
 import yaml
 from PIL import Image
 
-from components.evaluation import drawing, model_card, prose, report_tables, thesis_export
+from components.evaluation import drawing, model_card, prose, report_tables, summary, thesis_export
 from components.evaluation.drawing import Drawings
 from components.evaluation.report_tables import Table
 from components.evaluation.study import SET_NAMES, SMALL_GROUPS, Study
-from components.evaluation.verdict import findings
 from components.imagesets.reader import MapReader
 from components.storage.artifact import atomic_file
 
 MODEL_CARD = "model-card.md"
-_QUESTIONS = {
-    "knowledge": "Is anything known of the sSFR",
-    "property": "Which property knows most",
-    "part": "Which part knows most",
-    "combination": "Do several together know more than the best alone",
-    "scale": "Which scale knows most",
-}
+SUMMARY = "summary.md"
 _COLOURS = 200  # of an inlined figure: a quarter of the bytes, and no difference to the eye
 
 
 def write_report(output: Path, study: Study, reader: MapReader, png_dir: Path | None = None) -> None:
-    """Write figures/*.{png,pdf}, tables/*.csv, model-card.md and report.html into `output`.
+    """Write figures/*.{png,pdf}, tables/*.csv, model-card.md, summary.md and report.html into `output`.
 
     With evaluation.export: thesis also ``thesis/``, with the pictures of `png_dir` where there are any.
     """
     figures = drawing.draw(output / "figures", study, reader)
     found = report_tables.tables(study)
     report_tables.write(output / "tables", found)
-    for name, text in ((MODEL_CARD, model_card.text(study)), ("report.html", page(study, figures, found))):
+    texts = {
+        MODEL_CARD: model_card.text(study),
+        SUMMARY: summary.text(study),
+        "report.html": page(study, figures, found),
+    }
+    for name, text in texts.items():
         with atomic_file(output / name) as part:
             part.write_text(text, encoding="utf-8")
     if study.settings.evaluation.export == "thesis":
@@ -97,12 +95,7 @@ def page(study: Study, figures: Drawings, found: Mapping[str, Table]) -> str:
 
 def _answer(study: Study) -> str:
     """Return the study's findings, each with its answer first."""
-    parts = []
-    for found in findings(study.metrics):
-        about = f" of {found.about.replace('+', ', ')}" if found.about else ""
-        lead = f"{_QUESTIONS[found.question]}{about}: {found.answer or 'left open'}."
-        parts.append(f"<p><b>{_text(lead)}</b> {_text(found.text)}</p>")
-    return "".join(parts)
+    return "".join(f"<p><b>{_text(lead)}</b> {_text(text)}</p>" for lead, text in prose.answers(study))
 
 
 def _badges(study: Study) -> list[tuple[str, bool]]:

@@ -124,6 +124,7 @@ def training_and_predicted(train: Floats, predicted: Floats, floor: float | None
         )
     axes.set(xlim=(low, high), xlabel=SSFR, ylabel="galaxies")
     axes.set_ylim(bottom=0.7)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left")
     return figure
 

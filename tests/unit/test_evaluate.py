@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 from types import SimpleNamespace
 
 import h5py
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from evaluation_samples import BASELINES, settings
+from kfp.dsl import Metrics
 from map_samples import physical_maps, sample_table, write_sample
 from training_samples import write_prepared
 
@@ -24,7 +26,7 @@ from components.models.networks import build_network
 from components.models.predictor import Predictor
 from components.preprocessing import prepare
 from components.progress import SILENT, Progress
-from components.storage.artifact import publish
+from components.storage.artifact import publish, read_json, write_json
 
 PIXELS = 32
 CASES = ("composite", "mass")
@@ -374,24 +376,42 @@ def test_one_galaxy_with_a_bad_pixel_is_named_and_training_is_not_blamed(tmp_pat
 
 
 def test_a_setting_that_only_the_page_prints_makes_no_prediction_again(tmp_path, inputs):
+    workdir = tmp_path / "run"
+
+    def reference(name):
+        return SimpleNamespace(path=str(tmp_path / f"{name}.json"), metadata={"case": name})
+
     def artifact(name, folder):
         staging = shutil.copytree(folder, tmp_path / f"{name}-staging")
-        publish(staging, tmp_path / name, {"key": name})
-        return SimpleNamespace(path=str(tmp_path / name), metadata={"case": name})
+        publish(staging, workdir / "given" / name, {"key": name})
+        write_json(tmp_path / f"{name}.json", {"key": f"given/{name}"})
+        return reference(name)
 
     maps, prepared = artifact("maps", inputs["maps_dir"]), artifact("prepared", inputs["prepared_dir"])
     models = [artifact("composite", inputs["model_dirs"]["composite"])]
-    workdir = tmp_path / "run"
-    workdir.mkdir()
     made = []
     for port in (8500, 8501):
         chosen = chosen_settings(serving={"port": port})
-        scores, page = SimpleNamespace(uri=""), SimpleNamespace(uri="")
+        scores, page, summary = reference("scores"), reference("page"), reference("summary")
+        metrics = Metrics()
         evaluation.python_func(
-            str(workdir), chosen.model_dump_json(), "a test", False, maps, prepared, models, scores, page
+            str(workdir),
+            chosen.model_dump_json(),
+            "a test",
+            False,
+            maps,
+            prepared,
+            models,
+            scores,
+            page,
+            summary,
+            metrics,
         )
-        made.append((scores.uri, page.uri))
+        made.append((read_json(Path(scores.path))["key"], Path(page.path).read_text()))
     assert made[0][0] == made[1][0]
     assert made[0][1] != made[1][1]
     assert len(list((workdir / "evaluation").iterdir())) == 1
     assert (tmp_path / "run" / "report").is_dir()
+    (case,) = [name for name in metrics.metadata if name == "composite.test.r"]
+    assert -1 <= metrics.metadata[case] <= 1
+    assert "| composite |" in Path(summary.path).read_text()
