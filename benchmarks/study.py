@@ -18,7 +18,7 @@ import numpy as np
 
 from benchmarks.figure import row
 from components.config import load_settings
-from pipelines.cli import preset_path
+from pipelines.options import preset_path
 
 IMAGES, TRAINING, CASES, EPOCHS, BATCH = 7881, 7092, 10, 1500, 100
 _ROUNDS = 4

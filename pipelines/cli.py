@@ -1,11 +1,10 @@
-"""The command line: ssfr simulate | run | serve | predict | settings | faults."""
+"""The command line: what runs here, and the commands of a cluster, which live in modules of their own."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,8 +16,13 @@ from rich.table import Table
 from rich.text import Text
 
 from components.config import Settings, UniverseSettings, load_settings
-from components.errors import InputError, nearest
+from components.errors import InputError
 from components.progress import Progress
+from pipelines.cluster import compile_command
+from pipelines.operate import clean, model_sync, promote, rollback, upload
+from pipelines.options import Overrides, Preset, parse_overrides, preset_path
+from pipelines.schedule import schedule
+from pipelines.submit import follow, submit
 
 app = typer.Typer(
     help="What in a galaxy's gas knows about its star formation?",
@@ -29,11 +33,6 @@ app = typer.Typer(
 _TITLE = "log10 sSFR [1/yr]"
 _out = Console()
 _err = Console(stderr=True)
-
-Preset = Annotated[str, typer.Argument(help="demo, recommended, thesis, images, or a YAML file of your own")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="a setting, e.g. training.epochs=5")
-]
 
 
 @app.command()
@@ -213,42 +212,9 @@ def faults(preset: Preset = "recommended", overrides: Overrides = None) -> None:
     _out.print(fault_table(load_settings(preset_path(preset), parse_overrides(overrides))))
 
 
-def preset_path(name: str) -> Path:
-    """Return the file of a preset by name, or the path itself when it is a YAML file.
-
-    Raises
-    ------
-    InputError
-        Neither; the message names the nearest preset.
-    """
-    if name.endswith((".yaml", ".yml")):
-        return Path(name)
-    folder = Path(str(resources.files("pipelines") / "presets"))
-    path = folder / f"{name}.yaml"
-    if not path.exists():
-        known = [preset.stem for preset in folder.glob("*.yaml")]
-        raise InputError(f"{name}: neither a preset nor a .yaml file{nearest(name, known)}")
-    return path
-
-
-def parse_overrides(overrides: list[str] | None) -> dict[str, Any]:
-    """Read ``KEY=VALUE`` with values as YAML.
-
-    Raises
-    ------
-    InputError
-        No equals sign, or a value that is not YAML.
-    """
-    parsed = {}
-    for item in overrides or []:
-        key, equals, value = item.partition("=")
-        if not equals:
-            raise InputError(f"--set {item}: expected KEY=VALUE, like training.epochs=5")
-        try:
-            parsed[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise InputError(f"--set {item}: the value is not valid YAML") from None
-    return parsed
+app.command("compile")(compile_command)
+for command in (upload, submit, follow, schedule, promote, rollback, model_sync, clean):
+    app.command()(command)
 
 
 def _show(outcome: Any, settings: Settings) -> None:

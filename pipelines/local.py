@@ -6,6 +6,7 @@ import builtins
 import collections
 import contextlib
 import errno
+import importlib.util
 import io
 import logging
 import os
@@ -130,7 +131,13 @@ def run(
     first = IMAGE_STEPS[0] if data.images else STEPS[0]
     cases = [case.name for case in settings.cases]
     stages = {
-        last: study(cases, workers=settings.training.workers, images=data.images, until=last)
+        last: study(
+            cases,
+            workers=settings.training.workers,
+            images=data.images,
+            until=last,
+            verify=bool(settings.deployment.servers),
+        )
         for last in dict.fromkeys((first, until))
     }
     with locked(workdir / LOCK, f"--workdir {workdir}"):
@@ -210,6 +217,7 @@ class _Log(io.TextIOBase):
 
 def _run_kfp(pipeline: Any, arguments: dict[str, Any], workdir: Path, log: _Log) -> str | None:
     """Run through kfp.local with its output in the log; return why it failed, or None."""
+    _hide_folder_docker()
     from kfp import local
 
     with _ended_by_interrupt(), _as_before(), contextlib.redirect_stdout(log), warnings.catch_warnings():
@@ -227,6 +235,13 @@ def _run_kfp(pipeline: Any, arguments: dict[str, Any], workdir: Path, log: _Log)
         finally:
             shutil.rmtree(root, ignore_errors=True)
     return None
+
+
+def _hide_folder_docker() -> None:
+    """Keep KFP, which asks whether it can import docker, from taking a checkout's folder for the package."""
+    found = importlib.util.find_spec("docker")
+    if found is not None and found.origin is None:
+        sys.modules["docker"] = None  # type: ignore[assignment]
 
 
 @contextlib.contextmanager

@@ -2,26 +2,42 @@
 
 catalog -> projection -> preprocessing -> training (a task a case) -> evaluation -> deployment
 ingest  ---------------^                                     (an image catalogue joins at step 3)
+                                          ... -> verification, where live servers are named
+
+On a cluster every task is placed (pipelines/placement.py), and a last one writes the run's manifest.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from kfp import dsl
 
 from components.catalog.component import catalog
+from components.config.cluster import ClusterSettings
 from components.deployment.component import deployment
 from components.errors import InputError, nearest
 from components.evaluation.component import evaluation
+from components.manifest.component import manifest
 from components.preprocessing.component import ingest, preprocessing
-from components.projection.component import projection
+from components.projection.component import projection, projection_joined, projection_part
 from components.training.component import training
+from components.verification.component import verification
+from pipelines.placement import place, seconds_of
 
 STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "deployment")
 IMAGE_STEPS = ("ingest", *STEPS[2:])
 
 
-def study(cases: Sequence[str], *, workers: int = 1, images: bool = False, until: str | None = None) -> Any:
+def study(
+    cases: Sequence[str],
+    *,
+    workers: int = 1,
+    images: bool = False,
+    until: str | None = None,
+    verify: bool = False,
+    cluster: ClusterSettings | None = None,
+) -> Any:
     """Return the pipeline, a function of (workdir, data, settings, origin, synthetic, repository).
 
     Parameters
@@ -34,6 +50,10 @@ def study(cases: Sequence[str], *, workers: int = 1, images: bool = False, until
         The data are an image catalogue, not a simulation.
     until
         Name of the last step to do; None: all of them.
+    verify
+        Ask the live servers of ``deployment.servers`` last.
+    cluster
+        Where tasks run and with what; None: here.
 
     Raises
     ------
@@ -46,49 +66,87 @@ def study(cases: Sequence[str], *, workers: int = 1, images: bool = False, until
     last = steps.index(until) if until else len(steps) - 1
     wanted = set(steps[: last + 1])
 
-    @dsl.pipeline(name="ssfr-study", description="Which gas property, and which scale, knows the sSFR?")
+    def placed(step: str, task: Any) -> Any:
+        return task if cluster is None else place(task, step, cluster)
+
+    @dsl.pipeline(
+        name="ssfr-study",
+        description="Which gas property, and which scale, knows the sSFR?",
+        pipeline_config=_time_limits(cluster),
+    )
     def ssfr_study(
         workdir: str, data: str, settings: str, origin: str, synthetic: bool, repository: str
     ) -> None:
-        if images:
-            catalogue = ingest(workdir=workdir, data=data, settings=settings).outputs["catalogue"]
-            sample, maps = catalogue, catalogue
-        else:
-            sample = catalog(workdir=workdir, data=data, settings=settings).outputs["sample"]
-            if "projection" not in wanted:
-                return
-            drawn = projection(workdir=workdir, data=data, settings=settings, sample=sample)
-            maps = drawn.outputs["maps"]
-        if "preprocessing" not in wanted:
-            return
-        prepared = preprocessing(workdir=workdir, settings=settings, sample=sample, maps=maps).outputs[
-            "prepared"
-        ]
-        if "training" not in wanted:
-            return
-        with dsl.ParallelFor(list(cases), parallelism=workers) as case:
-            trained = training(workdir=workdir, settings=settings, case=case, maps=maps, prepared=prepared)
-        if "evaluation" not in wanted:
-            return
-        scores = evaluation(
-            workdir=workdir,
-            settings=settings,
-            origin=origin,
-            synthetic=synthetic,
-            maps=maps,
-            prepared=prepared,
-            models=dsl.Collected(trained.outputs["model"]),
-        ).outputs["scores"]
-        if "deployment" not in wanted:
-            return
-        deployment(
-            workdir=workdir,
-            settings=settings,
-            repository=repository,
-            maps=maps,
-            prepared=prepared,
-            models=dsl.Collected(trained.outputs["model"]),
-            scores=scores,
-        )
+        asked = {"workdir": workdir, "data": data, "settings": settings, "origin": origin}
+        with _recorded(cluster, repository=repository, **asked):
+            first, name = (ingest, "ingest") if images else (catalog, "catalog")
+            found = placed(name, first(workdir=workdir, data=data, settings=settings, repository=repository))
+            sample = maps = found.outputs["catalogue" if images else "sample"]
+            with _if_new(cluster, found):
+                if not images:
+                    if "projection" not in wanted:
+                        return
+                    given = {"workdir": workdir, "data": data, "settings": settings, "sample": sample}
+                    maps = _projected(placed, cluster, given)
+                if "preprocessing" not in wanted:
+                    return
+                ready = preprocessing(workdir=workdir, settings=settings, sample=sample, maps=maps)
+                prepared = placed("preprocessing", ready).outputs["prepared"]
+                if "training" not in wanted:
+                    return
+                drawn = {"workdir": workdir, "settings": settings, "maps": maps, "prepared": prepared}
+                with dsl.ParallelFor(list(cases), parallelism=workers) as case:
+                    trained = placed("training", training(case=case, **drawn))
+                if "evaluation" not in wanted:
+                    return
+                models = dsl.Collected(trained.outputs["model"])
+                judged = evaluation(origin=origin, synthetic=synthetic, models=models, **drawn)
+                scores = placed("evaluation", judged).outputs["scores"]
+                if "deployment" not in wanted:
+                    return
+                models = dsl.Collected(trained.outputs["model"])
+                served = deployment(repository=repository, models=models, scores=scores, **drawn)
+                deployed = placed("deployment", served).outputs["deployed"]
+                if verify:
+                    live = verification(repository=repository, scores=scores, deployed=deployed, **drawn)
+                    placed("verification", live)
 
     return ssfr_study
+
+
+def _projected(placed: Callable[[str, Any], Any], cluster: ClusterSettings | None, given: Any) -> Any:
+    """Return the maps, drawn by one task, or by several and joined."""
+    if cluster is None or cluster.projection_parts == 1:
+        drawn = projection(**given)
+    else:
+        parts = cluster.projection_parts
+        with dsl.ParallelFor(list(range(parts)), parallelism=cluster.parallel_parts) as part:
+            piece = placed("projection", projection_part(part=part, parts=parts, **given))
+        drawn = projection_joined(drawn=dsl.Collected(piece.outputs["maps"]), **given)
+    return placed("projection", drawn).outputs["maps"]
+
+
+def _if_new(cluster: ClusterSettings | None, found: Any) -> AbstractContextManager[Any]:
+    """Do what is in the block unless an earlier run did; here, each step looks for itself."""
+    if cluster is None or not cluster.skip_unchanged:
+        return nullcontext()
+    block: AbstractContextManager[Any] = dsl.If(found.outputs["Output"] == "yes", name="new")
+    return block
+
+
+def _recorded(cluster: ClusterSettings | None, **asked: Any) -> AbstractContextManager[Any]:
+    """Follow what is in the block by the run's manifest, whatever becomes of it; here, `local` writes it."""
+    if cluster is None:
+        return nullcontext()
+    task = manifest(job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, **asked)
+    handler: AbstractContextManager[Any] = dsl.ExitHandler(place(task, "manifest", cluster), name="study")
+    return handler
+
+
+def _time_limits(cluster: ClusterSettings | None) -> Any:
+    if cluster is None:
+        return None
+    return dsl.PipelineConfig(
+        ttl_seconds_after_finished=seconds_of(cluster.ttl_h),
+        active_deadline_seconds=seconds_of(cluster.deadline_h),
+    )

@@ -10,6 +10,7 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from components.config.cluster import ClusterSettings
 from components.config.data import (
     IMAGE_CHANNELS,
     Case,
@@ -21,6 +22,7 @@ from components.config.data import (
 from components.config.learning import EvaluationSettings, TrainingSettings
 from components.config.section import Section
 from components.config.service import DeploymentSettings, ServingSettings
+from components.config.storage import StorageSettings
 from components.errors import InputError, nearest
 
 
@@ -37,6 +39,8 @@ class Settings(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     deployment: DeploymentSettings = DeploymentSettings()
     serving: ServingSettings = ServingSettings()
+    storage: StorageSettings = StorageSettings()
+    cluster: ClusterSettings = ClusterSettings()
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

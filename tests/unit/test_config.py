@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from components.config import Settings, load_settings, parse_settings
 from components.errors import InputError
-from pipelines.cli import parse_overrides, preset_path
+from pipelines.options import parse_overrides, preset_path
 
 PRESETS = ("demo", "recommended", "thesis", "images")
 

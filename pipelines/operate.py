@@ -1,0 +1,151 @@
+"""Commands of who runs the service: upload, clean, model-sync, promote, rollback."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from components.config import ServingSettings, Settings, load_settings, parse_settings
+from components.errors import InputError
+from components.progress import Progress
+from components.serving.remote import RemoteRepository
+from components.serving.repository import CHAMPION
+from pipelines.display import display
+
+if TYPE_CHECKING:
+    from components.serving.rollout import Outcome
+
+Repository = Annotated[str, typer.Option(help="of models: a folder, or s3://bucket/prefix")]
+SettingsFile = Annotated[
+    Path | None, typer.Option("--settings", help="YAML file with storage, serving and deployment sections")
+]
+Servers = Annotated[
+    list[str], typer.Option("--server", metavar="HOST:PORT", help="to ask; once for each, all must pass")
+]
+Model = Annotated[str | None, typer.Option(help="name of the model; by default deployment.name")]
+
+
+def model_sync(
+    repository: Repository,
+    folder: Annotated[Path, typer.Option(help="that a server reads; made if absent")],
+    once: Annotated[bool, typer.Option("--once", help="look once and end: for an init container")] = False,
+    model: Model = None,
+    label: Annotated[
+        str | None,
+        typer.Option(help="serve only this label's version: stable, or canary in a Deployment of its own"),
+    ] = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Keep a folder as the model repository says, for the server beside it."""
+    from components.serving.sync import sync
+
+    # The first process of a container is not ended by a signal that it does not handle.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    with display(Console(stderr=True)) as sink:
+        sync(repository, folder, _settings(settings, model), Progress(sink), once=once, label=label)
+
+
+def promote(
+    version: Annotated[int, typer.Argument(help="in the repository")],
+    repository: Repository,
+    server: Servers,
+    model: Model = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Make a version stable, once live servers give the answers that are known of it; else all stays."""
+    from components.serving import rollout
+
+    with _rolling_out(repository, model, settings) as (models, serving, progress):
+        _tell(models, rollout.promote(models, version, server, serving, progress))
+
+
+def rollback(
+    repository: Repository,
+    server: Servers,
+    to: Annotated[int | None, typer.Option(help="version; by default the champion before this one")] = None,
+    model: Model = None,
+    settings: SettingsFile = None,
+) -> None:
+    """Make an earlier version stable again, checked as promote does."""
+    from components.serving import rollout
+
+    with _rolling_out(repository, model, settings) as (models, serving, progress):
+        _tell(models, rollout.rollback(models, to, server, serving, progress))
+
+
+def upload(
+    folder: Annotated[Path, typer.Argument(help="a TNG directory, or a folder of images with its table")],
+    location: Annotated[str, typer.Argument(help="s3://bucket/prefix/name, for --data")],
+    settings: SettingsFile = None,
+) -> None:
+    """Copy data to where the steps on a cluster find them, every file with its digest."""
+    from components.storage.upload import upload as store
+
+    with display(Console(stderr=True)) as sink:
+        new = store(folder, location, _settings(settings, None).storage, Progress(sink))
+    print(f"{location}: {'stored' if new else 'is there already'}; use it as --data {location}")
+
+
+def clean(
+    workdir: Annotated[str, typer.Argument(help="of runs: a folder, or s3://bucket/prefix")],
+    keep: Annotated[int, typer.Option(min=1, help="artifacts of each step that stay, the newest")] = 3,
+    older_than: Annotated[float, typer.Option(min=0, help="[days] the younger ones stay")] = 30.0,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
+    settings: SettingsFile = None,
+) -> None:
+    """Remove old artifacts of runs, and what killed publishers left; never the models that are served."""
+    from components.storage.store import expired, open_store
+
+    with display(Console(stderr=True)) as sink:
+        store = open_store(workdir, _settings(settings, None).storage, Progress(sink))
+        found = store.keys()
+        tops = sorted({key.partition("/")[0] for key in found})
+        models = [top for top in tops if store.read_document(f"{top}/{CHAMPION}") is not None]
+        if models:
+            raise InputError(
+                f"{workdir}: holds the served model '{models[0]}', and deployment.keep_versions says how many"
+                " versions stay; name the workdir of the runs"
+            )
+        seconds = older_than * 24 * 3600
+        if dry_run:
+            gone = expired(store.artifacts(), keep, seconds, ())
+        else:
+            gone = store.clean(keep=keep, older_than_s=seconds)
+    for key in gone:
+        print(key)
+    print(
+        f"{len(gone)} artifacts {'would go' if dry_run else 'are gone'}; the newest {keep} of each step stay"
+    )
+
+
+@contextmanager
+def _rolling_out(
+    location: str, model: str | None, file: Path | None
+) -> Iterator[tuple[RemoteRepository, ServingSettings, Progress]]:
+    settings = _settings(file, model)
+    with display(Console(stderr=True)) as sink:
+        progress = Progress(sink)
+        models = RemoteRepository(location, settings.deployment.name, settings.storage, progress)
+        yield models, settings.serving, progress
+
+
+def _settings(file: Path | None, model: str | None) -> Settings:
+    changes = {} if model is None else {"deployment.name": model}
+    if file is not None:
+        return load_settings(file, changes)
+    return parse_settings({"deployment": {"name": model}} if model is not None else {}, "--model")
+
+
+def _tell(models: RemoteRepository, done: Outcome) -> None:
+    before = f", was {done.before}" if done.before not in (None, done.version) else ""
+    print(
+        f"{models.name}: version {done.version} is stable{before}; live answers within"
+        f" {done.difference_dex:.1e} dex of the known ones, after {done.seconds:.1f} s"
+    )

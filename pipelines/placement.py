@@ -1,0 +1,111 @@
+"""Where a task runs on a cluster: its image, room, node, secrets, patience; the laptop needs none of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.config.cluster import ClusterSettings
+from components.storage.artifact import code_digest
+from components.storage.ledger import RUN
+
+DATA_MOUNT = "/data"
+_CONFIG_MOUNT = "/etc/ssfr"
+_DATA_STEPS = ("catalog", "projection", "ingest", "preprocessing", "manifest")
+_READ_DATA = ("catalog", "projection", "ingest")
+_ROOMS = {"ingest": "preprocessing"}
+"""Folder in `components` of a step that has none of its own name."""
+_KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+
+
+def place(task: Any, step: str, cluster: ClusterSettings) -> Any:
+    """Say of a task of a pipeline where and how it runs, and return it.
+
+    Parameters
+    ----------
+    task
+        A `kfp.dsl.PipelineTask` of one of our components.
+    step
+        Its name among `ClusterSettings.pods`.
+    cluster
+        Secrets are named here, never read.
+    """
+    from kfp import kubernetes
+
+    on_gpu = cluster.gpu.enabled and step in cluster.gpu.steps
+    images = cluster.images
+    image = images.train_gpu if on_gpu else images.data if step in _DATA_STEPS else images.train
+    task.set_container_image(image)
+    kubernetes.set_image_pull_policy(task, cluster.pull_policy)
+    if cluster.pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(cluster.pull_secrets))
+    kubernetes.set_security_context(task, run_as_user=cluster.user, run_as_non_root=True)
+    _room_and_time(task, step, cluster)
+    _node(task, on_gpu, cluster)
+    _surroundings(task, step, cluster)
+    # Kubeflow's key of a finished task knows the command line, but neither what it imports nor (in 2.17)
+    # its environment; the program ignores arguments that it does not know.
+    task.container_spec.args += ["--code", code_digest(_ROOMS.get(step, step))]
+    task.set_caching_options(cluster.caching and step != "manifest")
+    return task
+
+
+def _room_and_time(task: Any, step: str, cluster: ClusterSettings) -> None:
+    from kfp import kubernetes
+
+    pod, retry = getattr(cluster.pods, step), cluster.retry
+    task.set_cpu_request(f"{pod.cpu:g}").set_cpu_limit(f"{pod.cpu_limit:g}")
+    task.set_memory_request(_mebibytes(pod.memory_gib)).set_memory_limit(_mebibytes(pod.memory_limit_gib))
+    task.set_retry(
+        retry.count,
+        backoff_duration=f"{retry.backoff_s}s",
+        backoff_factor=retry.factor,
+        backoff_max_duration=f"{retry.backoff_max_s}s",
+    )
+    kubernetes.set_timeout(task, seconds_of(pod.timeout_h))
+
+
+def _node(task: Any, on_gpu: bool, cluster: ClusterSettings) -> None:
+    """Choose the nodes, and ask for a GPU where there is one."""
+    from kfp import kubernetes
+
+    if on_gpu:
+        task.set_accelerator_type(cluster.gpu.accelerator).set_accelerator_limit(cluster.gpu.count)
+    name = cluster.gpu.pool if on_gpu else cluster.pool
+    for pool in cluster.node_pools:
+        if pool.name != name:
+            continue
+        for label, value in sorted(pool.labels.items()):
+            kubernetes.add_node_selector(task, label, value)
+        for toleration in pool.tolerations:
+            kubernetes.add_toleration(
+                task, toleration.key, toleration.operator, toleration.value, toleration.effect
+            )
+
+
+def _surroundings(task: Any, step: str, cluster: ClusterSettings) -> None:
+    """Give a pod its volumes and its environment."""
+    from kfp import kubernetes
+
+    kubernetes.add_pod_label(task, "app.kubernetes.io/part-of", "ssfr")
+    kubernetes.add_pod_label(task, "app.kubernetes.io/component", step)
+    shm, scratch = _mebibytes(cluster.shm_gib), _mebibytes(cluster.scratch_gib)
+    kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=shm)
+    kubernetes.empty_dir_mount(task, "scratch", "/tmp", size_limit=scratch)
+    if cluster.s3_secret is not None:
+        kubernetes.use_secret_as_env(task, cluster.s3_secret, _KEYS)
+    if cluster.config_map is not None:
+        kubernetes.use_config_map_as_volume(task, cluster.config_map, _CONFIG_MOUNT)
+    if cluster.data_claim is not None and step in _READ_DATA:
+        kubernetes.mount_pvc(task, cluster.data_claim, DATA_MOUNT)
+    for name, value in sorted(cluster.environment.items()):
+        task.set_env_variable(name, value)
+    kubernetes.use_field_path_as_env(task, RUN, "metadata.labels['workflows.argoproj.io/workflow']")
+
+
+def seconds_of(hours: float) -> int:
+    """Return hours in whole seconds, at least one: Kubernetes takes zero for no limit."""
+    return max(1, round(hours * 3600))
+
+
+def _mebibytes(gib: float) -> str:
+    return f"{max(1, round(gib * 1024))}Mi"
