@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := run
 
-.PHONY: run test test-fast lint bench clean setup
+.PHONY: run test test-fast test-containers images lint bench clean setup
 
 setup: $(READY)
 
@@ -27,6 +27,13 @@ test: $(READY)
 
 test-fast: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadfile -q tests/unit
+
+# Builds the images and runs the compiled demo on them; needs a Docker daemon, or root and dockerd.
+test-containers: $(READY)
+	SSFR_TEST_CONTAINERS=1 $(BIN)/python -m pytest -q tests/containers
+
+images:
+	docker/build data train
 
 lint: $(READY)
 	$(BIN)/ruff check .
