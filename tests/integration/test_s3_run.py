@@ -14,7 +14,7 @@ from components.config import Settings, load_settings
 from components.progress import SILENT
 from components.serving.remote import RemoteRepository
 from components.serving.server import Server
-from components.storage.ledger import run_name
+from components.storage.ledger import RUN
 from components.storage.store import open_store
 from pipelines.cluster import compile_pipeline
 
@@ -49,7 +49,9 @@ def settings(place: Place, tmp_path) -> Settings:
 
 
 @pytest.mark.filterwarnings("ignore")  # the runner's own, of pods' settings that it has no use for
-def test_a_run_in_s3_ends_with_a_served_model_and_the_next_one_finds_nothing_new(place, settings, tmp_path):
+def test_a_run_in_s3_ends_with_a_served_model_and_the_next_one_finds_nothing_new(
+    place, settings, tmp_path, monkeypatch
+):
     universe, file = tmp_path / "universe", tmp_path / "small.yaml"
     size = ("--galaxies", 30, "--snapshots", "99", "--cells-min", 800, "--cells-max", 1500)
     ssfr("simulate", universe, *size)
@@ -63,6 +65,7 @@ def test_a_run_in_s3_ends_with_a_served_model_and_the_next_one_finds_nothing_new
     store = open_store(workdir, settings.storage)
     runs = []
     for number in range(2):
+        monkeypatch.setenv(RUN, f"run-{number}")
         root = tmp_path / f"kfp{number}"
         local.init(
             local.SubprocessRunner(use_venv=False),
@@ -86,8 +89,7 @@ def test_a_run_in_s3_ends_with_a_served_model_and_the_next_one_finds_nothing_new
             assert "there was nothing new to do" in summary.read_text()
     assert runs[0] == runs[1]
 
-    run = run_name(settings.model_dump_json(exclude={"cluster"}))
-    record = store.read_document(f"runs/{run}/run.json").data
+    record = store.read_document("runs/run-0/run.json").data
     assert (record["state"], set(record["steps"])) == ("SUCCEEDED", STEPS)
     repository = RemoteRepository(models, "ssfr", settings.storage)
     labels = repository.read()

@@ -34,7 +34,9 @@ PARAMETERS = ["workdir=s3://bucket/study"]
 SUBMISSIONS = 12
 GOING = ("RUNNING", [task("prepare", "SUCCEEDED"), task("train", "RUNNING")])
 COMMANDS = """
+import signal
 import typer
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
 from pipelines.submit import follow, submit
 app = typer.Typer()
 app.command()(submit)
