@@ -22,11 +22,12 @@ run: $(READY)
 	$(BIN)/ssfr run demo --data $(RUN)/universe --workdir $(RUN)/demo
 	$(BIN)/python -m pipelines.demo $(RUN)/demo
 
+# Files in their order, not by their number of tests: the whole runs, which take minutes, begin first.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile -q tests/unit
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q tests/unit
 
 # Builds the images and runs the compiled demo on them; needs a Docker daemon, or root and dockerd.
 test-containers: $(READY)
