@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from components.config import Settings, parse_settings
+from components.config.cluster import ImageSettings
 from components.errors import InputError
 from components.processes import die_with, owner_on_this_machine
 from components.progress import EventFile, LogLines, Progress, disk_is_full, has_error
@@ -19,7 +20,7 @@ from components.storage.ledger import ended, mark_of, note, run_name
 from components.storage.store import Bucket, parse_location
 from components.storage.workdir import Workdir, open_workdir
 
-IMAGE = "ssfr/train:0.1.0"
+IMAGE = ImageSettings().train
 """The container image of the steps, where `ssfr compile` names no other."""
 
 EVERY_SECTION = tuple(name for name in Settings.model_fields if name not in ("storage", "cluster"))

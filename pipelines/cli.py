@@ -106,6 +106,11 @@ def run(
     from pipelines import local
     from pipelines.display import display
 
+    for option, folder in (("--workdir", workdir), ("--repository", repository)):
+        if str(folder).startswith("s3:"):
+            raise InputError(
+                f"{option} {folder}: ssfr run works in a folder; for S3: ssfr compile, ssfr submit"
+            )
     changes = parse_overrides(overrides)
     if export is not None:
         changes |= {"evaluation.export": export, "preprocessing.export_png": export == "thesis"}

@@ -136,7 +136,7 @@ def run(
             workers=settings.training.workers,
             images=data.images,
             until=last,
-            verify=bool(settings.deployment.servers),
+            verify=bool(settings.deployment.servers) and last is None,
         )
         for last in dict.fromkeys((first, until))
     }

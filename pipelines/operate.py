@@ -13,11 +13,10 @@ import typer
 from rich.console import Console
 
 from components.config import ServingSettings, Settings, load_settings, parse_settings
-from components.errors import InputError
 from components.progress import Progress
 from components.serving.remote import RemoteRepository
-from components.serving.repository import CHAMPION
 from pipelines.display import display
+from pipelines.study import IMAGE_STEPS, STEPS
 
 if TYPE_CHECKING:
     from components.serving.rollout import Outcome
@@ -30,6 +29,9 @@ Servers = Annotated[
     list[str], typer.Option("--server", metavar="HOST:PORT", help="to ask; once for each, all must pass")
 ]
 Model = Annotated[str | None, typer.Option(help="name of the model; by default deployment.name")]
+
+
+_STEPS = (*dict.fromkeys((*STEPS, *IMAGE_STEPS)), "projection_part", "report", "verification")
 
 
 def model_sync(
@@ -100,24 +102,19 @@ def clean(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
     settings: SettingsFile = None,
 ) -> None:
-    """Remove old artifacts of runs, and what killed publishers left; never the models that are served."""
+    """Remove old artifacts of runs, and what killed publishers left; models and uploaded data stay."""
     from components.storage.store import expired, open_store
 
     with display(Console(stderr=True)) as sink:
         store = open_store(workdir, _settings(settings, None).storage, Progress(sink))
-        found = store.keys()
-        tops = sorted({key.partition("/")[0] for key in found})
-        models = [top for top in tops if store.read_document(f"{top}/{CHAMPION}") is not None]
-        if models:
-            raise InputError(
-                f"{workdir}: holds the served model '{models[0]}', and deployment.keep_versions says how many"
-                " versions stay; name the workdir of the runs"
-            )
         seconds = older_than * 24 * 3600
-        if dry_run:
-            gone = expired(store.artifacts(), keep, seconds, ())
-        else:
-            gone = store.clean(keep=keep, older_than_s=seconds)
+        gone = []
+        # Only what steps made: below a workdir may lie models and data as well.
+        for step in _STEPS:
+            if dry_run:
+                gone += expired(store.artifacts(step), keep, seconds, ())
+            else:
+                gone += store.clean(step, keep=keep, older_than_s=seconds)
     for key in gone:
         print(key)
     print(

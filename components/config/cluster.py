@@ -146,10 +146,6 @@ class ClusterSettings(Section):
     namespace: Name = Field(
         "kubeflow", description="where Kubeflow runs the pods of pipelines, or that of a user's profile"
     )
-    service_account: Name | None = Field(
-        None,
-        description="of a run, given when it is created (the pipeline has no place for it); None: Kubeflow's",
-    )
     images: ImageSettings = ImageSettings()
     pull_policy: Literal["IfNotPresent", "Always", "Never"] = "IfNotPresent"
     pull_secrets: tuple[Name, ...] = Field((), description="secrets of the registry, by name")

@@ -23,7 +23,7 @@ from components.progress import SILENT, Progress
 from components.serving.client import Answer, Client
 from components.serving.held_out import CHECKED, ask, largest_difference
 from components.serving.remote import Labels, RemoteRepository
-from components.serving.repository import CANARY, STABLE, ModelFolder
+from components.serving.repository import CANARY, STABLE, Champion, ModelFolder
 from components.serving.servable import Servable
 from components.serving.server import Server
 from components.storage.artifact import read_json, write_json
@@ -111,7 +111,7 @@ def run(
             )
         if version is None:
             version = models.publish(candidate_dir)
-        before = labels = models.read()
+        labels = models.read()
         verdict = _verdict(
             candidate,
             models,
@@ -137,7 +137,7 @@ def run(
         "label": label,
         "promoted": verdict.promoted,
         "champion": labels.champion.version,
-        "labels_before": dict(before.champion.labels),
+        "labels_before": _labels_before(labels.champion, version),
         "reason": verdict.reason,
         "decision": dict(verdict.figures),
         "served_galaxies": len(test),
@@ -235,8 +235,21 @@ def _label(models: RemoteRepository, labels: Labels, version: int, case: str, ve
     wanted = STABLE if verdict.promoted else CANARY
     if labels.champion.labels.get(wanted) == version:
         return labels
-    entry = {"case": case, "reason": verdict.reason, "figures": dict(verdict.figures)}
+    entry = {
+        "case": case,
+        "reason": verdict.reason,
+        "figures": dict(verdict.figures),
+        "labels_before": dict(labels.champion.labels),
+    }
     return models.decide(labels, version, verdict.promoted, entry)
+
+
+def _labels_before(champion: Champion, version: int) -> dict[str, int]:
+    """Return the labels before the last decision on a version, which an earlier attempt may have made."""
+    for entry in reversed(champion.history):
+        if entry["version"] == version and "labels_before" in entry:
+            return dict(entry["labels_before"])
+    return dict(champion.labels)
 
 
 def _shown(test: pd.DataFrame, served: Answer) -> dict[str, Any]:

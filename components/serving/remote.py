@@ -171,11 +171,14 @@ class RemoteRepository:
         A killed call leaves hidden folders at most; see `remove_leftovers`.
         """
         final = folder.version_path(version)
+        manifest = self._store.manifest(self._key(version))
+        # A repository that was lost and begun anew counts from 1 again: the number alone says nothing.
         try:
-            verify_version(final)
-            return
+            here = verify_version(final)["files"]
         except InputError:
-            manifest = self._store.manifest(self._key(version))
+            here = None
+        if here is not None and (manifest is None or here == manifest["files"]):
+            return
         if manifest is not None:
             _check_model(manifest, f"{self}/{version}")
         incoming = folder.path / f".incoming-{version}"
@@ -188,12 +191,16 @@ class RemoteRepository:
     def prune(self, keep: int) -> list[int]:
         """Remove all but the newest `keep` versions, never a labelled one; return those removed.
 
+        The champion before this one stays as well: it is what a roll-back goes to.
+
         What killed publishers left goes too, once it is old (see `storage.orphan_age_h`).
         """
-        removed = []
-        for version in self.versions()[:-keep]:
+        removed: list[int] = []
+        there = self.versions()
+        for version in there[:-keep]:
             # Read each time: a roll-out may be labelling an old version just now.
-            if version not in self.read().champion.labels.values():
+            champion = self.read().champion
+            if version not in {*champion.labels.values(), champion.previous(there)}:
                 self._store.remove(self._key(version))
                 removed.append(version)
         try:

@@ -22,6 +22,8 @@ SAVED_MODEL = "saved_model.pb"
 _NAME = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _VERSION = re.compile(r"0|[1-9][0-9]{0,18}")
 _LARGEST_VERSION = 2**63 - 1
+_LONGEST_REASON = 500
+"""Characters; a document must stay small."""
 _LONGEST_HISTORY = 500
 """Lines; every one of them is read and written with each change."""
 
@@ -53,7 +55,7 @@ class Champion:
         try:
             labels = {str(label): int(version) for label, version in data["labels"].items()}
             history = tuple({**entry, "version": int(entry["version"])} for entry in data["history"])
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
                 f"{origin}: expected labels (label -> version) and history; restore it or deploy again"
             ) from None
@@ -63,6 +65,26 @@ class Champion:
     def version(self) -> int | None:
         """The champion's version, None if no model was ever promoted."""
         return self.labels.get(STABLE)
+
+    def previous(self, there: Collection[int]) -> int | None:
+        """Return the champion before the present one that is still there, None if there is none.
+
+        Rolling back twice goes back two, and a version whose promotion was undone does not count.
+        """
+        line: list[int] = []
+        for entry in self.history:
+            version = entry["version"]
+            if not entry.get("promoted"):
+                if line and line[-1] == version:
+                    line.pop()
+                continue
+            if entry.get("rolled_back") and version in line:
+                del line[line.index(version) :]
+            line.append(version)
+        if line and line[-1] == self.version:
+            line.pop()
+        earlier = [version for version in line if version in there and version != self.version]
+        return earlier[-1] if earlier else None
 
     @property
     def document(self) -> dict[str, Any]:
@@ -109,6 +131,7 @@ class Champion:
     def noted(self, labels: Mapping[str, int], entry: Mapping[str, Any]) -> Champion:
         """Return what follows with these labels and one more line of history, which is given the time."""
         line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), **entry}
+        line |= {"reason": str(line["reason"])[:_LONGEST_REASON]} if "reason" in line else {}
         return Champion(labels, (*self.history, line)[-_LONGEST_HISTORY:])
 
 

@@ -23,7 +23,7 @@ from components.errors import InputError
 from components.progress import Progress
 from components.serving.client import Client
 from components.serving.remote import Labels, RemoteRepository
-from components.serving.repository import STABLE, TRIAL, Champion
+from components.serving.repository import STABLE, TRIAL
 from components.serving.servable import DESCRIPTION, WARMUP
 from components.serving.tensors import TensorSpec, from_proto
 from components.storage.artifact import read_json
@@ -110,26 +110,13 @@ def rollback(
         None: the champion before this one.
     """
     labels = repository.read()
-    version = previous(labels.champion, repository.versions()) if to is None else to
+    version = labels.champion.previous(repository.versions()) if to is None else to
     if version is None:
         raise InputError(
             f"{repository}: no champion before this one is still there; name a version with --to:"
             f" {_listed(repository)}"
         )
     return _Rollout(repository, servers, settings, progress).move(labels, version, {"rolled_back": True})
-
-
-def previous(champion: Champion, there: Sequence[int]) -> int | None:
-    """Return the champion before the present one that is still there; rolling back twice goes back two."""
-    line: list[int] = []
-    for entry in champion.history:
-        if entry.get("promoted"):
-            version = entry["version"]
-            if entry.get("rolled_back") and version in line:
-                del line[line.index(version) :]
-            line.append(version)
-    earlier = [version for version in line[:-1] if version in there and version != champion.version]
-    return earlier[-1] if earlier else None
 
 
 def known_answers(folder: Path, origin: str) -> list[KnownAnswer]:

@@ -65,6 +65,8 @@ class ModelSync:
         self._folder = ModelFolder(self._root, repository.name)
         self._whole: set[int] = set()
         """Versions that were seen whole by this process."""
+        self._inherited: set[int] = set()
+        """Of these, those from before this process, which may be another repository's."""
         self._served_at: dict[int, float] = {}
         """[s] when a version was last wanted by the server."""
         self._written: Champion | None = None
@@ -81,6 +83,7 @@ class ModelSync:
             with suppress(InputError):
                 verify_version(self._folder.version_path(version))
                 self._whole.add(version)
+                self._inherited.add(version)
                 self._served_at[version] = time.monotonic()
         self.serves = bool(self._served_at)
 
@@ -93,11 +96,12 @@ class ModelSync:
             The repository can't be read; nothing was changed.
         """
         problems: list[str] = []
-        champion = self._repository.read().champion
+        labels_read = self._repository.read()
+        champion = labels_read.champion
         there = self._repository.versions(problems.append)
         before = self._labels_before()
         wanted = self._chosen(champion.labels)
-        if before and not wanted:
+        if before and not wanted and labels_read.document is None:
             problems.append(f"{self._repository}: no version is labelled any more; what is served stays")
             wanted = before
         spare = there[-self._keep :] if self._label is None else there[-1:] if not wanted else []
@@ -129,14 +133,17 @@ class ModelSync:
 
     def _bring(self, version: int, problems: list[str]) -> None:
         if version in self._whole and self._folder.version_path(version).is_dir():
-            return
-        self._whole.discard(version)
+            if version not in self._inherited:
+                return
+        else:
+            self._whole.discard(version)
         try:
             self._repository.bring(self._folder, version)
         except InputError as error:
             problems.append(str(error))
         else:
             self._whole.add(version)
+            self._inherited.discard(version)
             self._progress.say(f"{self._folder.name} version {version} is here")
 
     def _here(self, version: int, before: int | None) -> int:

@@ -170,7 +170,10 @@ def settle(staging: Path, final: Path) -> bool:
 
 def remove_orphan(leftover: Path, orphan_age_h: float) -> bool:
     """Remove a staging folder that nobody has written to for long, and tell whether it was one."""
-    times = [path.lstat().st_mtime for path in (leftover, *leftover.rglob("*"))]
+    try:
+        times = [path.lstat().st_mtime for path in (leftover, *leftover.rglob("*"))]
+    except FileNotFoundError:  # its owner finished just now
+        return False
     if time.time() - max(times) < orphan_age_h * 3600:
         return False
     shutil.rmtree(leftover, ignore_errors=True)

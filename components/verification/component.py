@@ -63,6 +63,4 @@ def verification(
             },
             sections=("deployment", "serving"),
             extra={"repository": repository},
-            # A service is another one tomorrow: it is asked each time.
-            still_true=lambda _: False,
         )

@@ -31,7 +31,7 @@ from components.progress import SILENT
 from components.serving.client import Client
 from components.serving.remote import RemoteRepository
 from components.serving.repository import Champion
-from components.serving.rollout import previous, promote, rollback
+from components.serving.rollout import promote, rollback
 from components.serving.server import Server
 from components.serving.sync import CONFIG
 from components.storage.store import open_store
@@ -310,13 +310,16 @@ def test_the_commands_tell_what_they_did_in_one_line(
         ([], [], None),
     ],
 )
+@pytest.mark.parametrize("undone", [False, True])
 def test_the_champion_before_is_found_in_the_history(
-    line: list[int], there: list[int], expected: int | None
+    line: list[int], there: list[int], expected: int | None, undone: bool
 ) -> None:
-    """A negative number is a roll-back to it."""
+    """A negative number is a roll-back to it; a promotion that was undone changes nothing."""
     history = tuple({"version": abs(one), "promoted": True, "rolled_back": one < 0} for one in line)
     labels = {"stable": abs(line[-1])} if line else {}
-    assert previous(Champion(labels, (*history, {"version": 9, "promoted": False})), there) == expected
+    tried = [{"version": 9, "promoted": True}] if undone else []
+    after = (*history, *tried, {"version": 9, "promoted": False})
+    assert Champion(labels, after).previous([*there, 9]) == expected
 
 
 def wait_for(service: Service, name: str, answer: float, seconds: float = 20.0) -> None:

@@ -2,6 +2,8 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from deployments import BEST, Study
 from exported_models import serving
@@ -9,7 +11,8 @@ from exported_models import serving
 from components.config import DeploymentSettings, Settings
 from components.errors import InputError
 from components.progress import SILENT
-from components.serving.client import Client
+from components.serving.client import Answer, Client
+from components.serving.held_out import largest_difference
 from components.serving.server import Server
 from components.verification.verify import run
 
@@ -91,6 +94,41 @@ def test_labels_that_others_moved_since_stay(study):
     server.stop()
     told = json.loads((study.folder / "deployment" / "deployment.json").read_text())
     (study.folder / "deployment" / "deployment.json").write_text(json.dumps({**told, "version": 7}))
-    with pytest.raises(InputError, match="moved since by another deployment"):
+    with pytest.raises(InputError, match="version 7 is not labelled stable any more"):
         verify(study, BEST, server, patience_s=0.5)
     assert study.served.champion().labels == {"stable": 1}
+
+
+def test_a_second_attempt_tells_why_the_first_one_undid_the_deployment(study):
+    study.deploy(BEST)
+    server = Server(study.repository, serving(), SILENT)
+    server.stop()
+    for said in ("undone: stable is no version", "not labelled stable any more: .* was not version 1 within"):
+        with pytest.raises(InputError, match=said):
+            verify(study, BEST, server, patience_s=0.5)
+
+
+def test_a_deployment_that_was_tried_again_is_undone_to_what_was_before_its_first_attempt(study):
+    study.deploy(-10.1)
+    study.deploy(BEST)
+    study.deploy(BEST)
+    server = Server(study.repository, serving(), SILENT)
+    server.stop()
+    with pytest.raises(InputError, match="the deployment is undone: stable is 1"):
+        verify(study, BEST, server, patience_s=0.5)
+
+
+def test_a_challenger_that_is_not_promoted_is_not_asked_for(study):
+    study.deploy(BEST)
+    study.deploy(-10.1)
+    server = Server(study.repository, serving(), SILENT)
+    server.stop()
+    assert verify(study, -10.1, server)["differences_dex"] == {}
+    assert study.served.champion().labels == {"stable": 1, "canary": 2}
+
+
+def test_an_interval_that_is_no_number_is_a_difference():
+    number = np.zeros(2, np.float32)
+    offline = pd.DataFrame({"predicted": number, "lower": number, "upper": number})
+    served = Answer(number, number, number, np.array([0.0, np.nan], np.float32), np.ones(2))
+    assert not largest_difference(served, offline) <= 1e-4

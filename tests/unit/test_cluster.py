@@ -314,6 +314,19 @@ def test_kubectl_gets_a_pipeline_and_a_version_named_after_its_content():
     assert changed["metadata"]["name"] != version["metadata"]["name"]
 
 
+def test_the_verification_of_live_servers_has_a_pod_like_the_others():
+    settings = load_settings(preset_path("demo"), {"deployment.servers": ["ssfr-serving.ssfr:8500"]})
+    pipeline = Pipeline(compile_pipeline(settings, preset="demo", **PLACES))
+    assert {*pipeline.containers} == {*EVERY_POD, "verification"}
+    container, pod = pipeline.containers["verification"], pipeline.pods["verification"]
+    assert container["image"].startswith("ssfr/train:")
+    assert container["resources"]["resourceMemoryLimit"] == "8192Mi"
+    assert container["args"][-1] == code_digest("verification")
+    assert {"secretAsEnv", "imagePullPolicy"} <= set(pod)
+    assert "deployment" in pipeline.tasks["verification"]["dependentTasks"]
+    assert "retryPolicy" in pipeline.tasks["verification"]
+
+
 def test_the_same_input_gives_the_same_bytes(tmp_path):
     arguments = {"preset": "thesis", "overrides": [f"cluster.gpu={json.dumps(GPU['gpu'])}"]} | PLACES
     program = (

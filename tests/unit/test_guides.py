@@ -15,6 +15,7 @@ from kustomize import compose
 
 from components.config import load_settings
 from pipelines.cli import app
+from pipelines.options import parse_overrides, preset_path
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ("cluster.md", "operations.md")
@@ -42,7 +43,8 @@ def test_the_commands_of_ssfr_are_spelt_as_they_are_defined(guide: str) -> None:
     for name, *arguments in called:
         stated = arguments[: arguments.index(">")] if ">" in arguments else arguments
         stated = ["2" if word == "VERSION" else word for word in stated]
-        known.commands[name].make_context(name, stated)
+        given = known.commands[name].make_context(name, stated).params
+        load_settings(preset_path("demo"), parse_overrides(given.get("overrides")))
 
 
 @each_guide

@@ -81,9 +81,9 @@ def test_old_artifacts_go_and_the_newest_of_each_step_stay(tmp_path):
     assert open_store(str(tmp_path)).keys() == ["catalog/99", "training/1", "training/40"]
 
 
-def test_served_models_are_never_cleaned(tmp_path):
-    artifact(tmp_path, "ssfr/1", 99)
-    open_store(str(tmp_path)).write_document("ssfr/champion.json", {"labels": {"stable": 1}}, None)
-    with pytest.raises(InputError, match=r"holds the served model 'ssfr', and deployment\.keep_versions"):
-        ssfr("clean", tmp_path, "--keep", 1, "--older-than", 0)
-    assert open_store(str(tmp_path)).keys() == ["ssfr/1"]
+def test_models_and_data_below_the_workdir_are_never_cleaned(tmp_path):
+    keys = ["data/universe", "models/ssfr/1", "models/ssfr/2", "ssfr/1", "ssfr/2"]
+    for key in keys:
+        artifact(tmp_path, key, 99)
+    assert "0 artifacts are gone" in ssfr("clean", tmp_path, "--keep", 1, "--older-than", 0)
+    assert open_store(str(tmp_path)).keys() == keys

@@ -92,6 +92,16 @@ def test_a_labelled_version_is_never_pruned(repository: RemoteRepository, tmp_pa
     assert repository.versions() == [1, 3, 5]
 
 
+def test_the_champion_before_is_not_pruned_so_that_there_is_something_to_go_back_to(
+    repository: RemoteRepository, tmp_path: Path
+) -> None:
+    labels = repository.read()
+    for promoted in (True, False, False, False, True):
+        labels = repository.decide(labels, add(repository, tmp_path), promoted, {})
+    assert repository.prune(2) == [2, 3]
+    assert labels.champion.previous(repository.versions()) == 1
+
+
 def test_a_champion_that_is_gone_keeps_its_name(repository: RemoteRepository, tmp_path: Path) -> None:
     labels = repository.decide(repository.read(), add(repository, tmp_path), True, {})
     shutil.rmtree(tmp_path / "models/ssfr/1")

@@ -168,6 +168,29 @@ def test_a_repository_that_was_emptied_takes_nothing_away(follower: Follower) ->
     assert follower.here.versions() == [1, 2]
 
 
+def test_labels_that_were_taken_away_are_gone_here_too(follower: Follower) -> None:
+    follower.add()
+    label(follower.repository, stable=1)
+    looking = follower.begin()
+    looking.look()
+    now = follower.repository.read()
+    follower.repository.write(now, now.champion.noted({}, {"version": 1, "promoted": False}))
+    assert looking.look() == []
+    assert served(follower.root)[1] == {}
+
+
+def test_a_repository_that_was_lost_and_begun_anew_is_not_taken_for_the_old_one(follower: Follower) -> None:
+    follower.add()
+    label(follower.repository, stable=1)
+    follower.begin().look()
+    before = (follower.here.version_path(1) / "manifest.json").read_bytes()
+    (follower.scratch / "models/ssfr").rename(follower.scratch / "lost")
+    follower.repository.publish(write_version(follower.scratch, "another model"))
+    label(follower.repository, stable=1)
+    follower.begin().look()
+    assert (follower.here.version_path(1) / "manifest.json").read_bytes() != before
+
+
 def test_what_is_no_version_is_told(follower: Follower) -> None:
     follower.add()
     write_version(follower.scratch).rename(follower.scratch / "models/ssfr/latest")
