@@ -34,6 +34,8 @@ __all__ = ["Answer", "Client", "VersionStatus", "read_inputs"]
 Code = grpc.StatusCode
 
 _OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
+_LOOK_S = 0.2
+"""[s] between two questions whether a version answers."""
 _BATCH = 32
 """Galaxies in a request at most: a slow model on a small machine answers these within the deadline."""
 _FIRST_PAUSE_S = 0.5
@@ -191,6 +193,47 @@ class Client:
             return self.predict_maps(inputs.maps)
         assert inputs.images is not None
         return self.predict_images(inputs.images)
+
+    def wait_for(self, version: int, ask: Callable[[], Answer], deadline: float) -> None:
+        """Ask again and again until a version answers.
+
+        Parameters
+        ----------
+        version
+            That this client's label is to become on the server.
+        ask
+            A request of this client's.
+        deadline
+            [s] of `time.monotonic`.
+
+        Raises
+        ------
+        InputError
+            It does not come; the message holds what the server says of it, or the last answer.
+        """
+        started = time.monotonic()
+        while True:
+            try:
+                answers = ask().versions
+                if (answers == version).all():
+                    return
+                reason = f"version {answers[0]} answers"
+            except InputError as error:
+                reason = str(error)
+            if time.monotonic() >= deadline:
+                raise InputError(
+                    f"{self.address}: {self._asked_for()} was not version {version} within"
+                    f" {deadline - started:.3g} s ({self._problem_of(version) or reason}); see that the"
+                    " server follows the repository and that its model-sync runs"
+                )
+            time.sleep(_LOOK_S)
+
+    def _problem_of(self, version: int) -> str:
+        """Return what the server says is wrong with a version, if it does."""
+        try:
+            return next((one.problem for one in self.status() if one.version == version), "")
+        except InputError:
+            return ""
 
     def status(self) -> list[VersionStatus]:
         """Return the state of the model's versions, newest first."""

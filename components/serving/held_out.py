@@ -12,9 +12,9 @@ CHECKED = 64
 """Galaxies at most that are sent through a server and compared."""
 
 
-def ask(client: Client, reader: MapReader) -> Answer:
-    """Send all galaxies of a reader."""
-    raw = reader.maps(np.arange(len(reader)))
+def ask(client: Client, reader: MapReader, most: int | None = None) -> Answer:
+    """Send the first `most` galaxies of a reader; None: all."""
+    raw = reader.maps(np.arange(len(reader))[:most])
     if reader.attributes.is_images:
         return client.predict_images(raw.transpose(0, 2, 3, 1))
     return client.predict_maps(raw)

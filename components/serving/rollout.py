@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,6 @@ from components.serving.repository import STABLE, TRIAL
 from components.serving.servable import DESCRIPTION, WARMUP
 from components.serving.tensors import TensorSpec, from_proto
 from components.storage.artifact import read_json
-
-_LOOK_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -208,7 +207,10 @@ class _Rollout:
         largest = 0.0
         for server in self._servers:
             with Client(server, self._settings, self._repository.name, label=label) as client:
-                self._wait(client, label, version, known[0], deadline)
+                first = known[0]
+                client.wait_for(
+                    version, partial(client.ask, first.signature, first.key, first.array), deadline
+                )
                 for one in known:
                     answer = client.ask(one.signature, one.key, one.array)
                     difference = float(np.abs(answer.log10_ssfr - one.log10_ssfr).max())
@@ -220,23 +222,6 @@ class _Rollout:
                     largest = max(largest, difference)
         return largest
 
-    def _wait(self, client: Client, label: str, version: int, known: KnownAnswer, deadline: float) -> None:
-        while True:
-            try:
-                answers = client.ask(known.signature, known.key, known.array).versions
-                if (answers == version).all():
-                    return
-                reason = f"version {answers[0]} answers"
-            except InputError as error:
-                reason = str(error)
-            if time.monotonic() >= deadline:
-                raise InputError(
-                    f"{client.address}: label '{label}' was not version {version} within"
-                    f" {self._settings.rollout_s:g} s ({_problem(client, version) or reason}); does the"
-                    f" server follow {self._repository}, and does its model-sync run?"
-                )
-            time.sleep(_LOOK_S)
-
     def _put_back(self, now: Labels, before: Labels, version: int, error: BaseException) -> str:
         """Write the labels as they were; return what to tell."""
         champion = before.champion
@@ -246,14 +231,6 @@ class _Rollout:
         except InputError as problem:
             return f"the labels could not be put back: {problem}"
         return f"the labels are back: {STABLE} is {champion.version or 'no version'}"
-
-
-def _problem(client: Client, version: int) -> str:
-    """Return what a server says is wrong with a version, if it does."""
-    try:
-        return next((one.problem for one in client.status() if one.version == version), "")
-    except InputError:
-        return ""
 
 
 def _listed(repository: RemoteRepository) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ from components.serving.held_out import CHECKED, ask, largest_difference
 from components.serving.remote import RemoteRepository
 from components.serving.repository import STABLE
 from components.storage.artifact import read_json, write_json
-
-_LOOK_S = 1.0
 
 
 def run(
@@ -96,7 +94,8 @@ def _asked(
     differences = {}
     for server in settings.deployment.servers:
         with Client(server, settings.serving, deployed["model"], label=label) as client:
-            _wait(client, reader, label, version, settings.serving.rollout_s)
+            deadline = time.monotonic() + settings.serving.rollout_s
+            client.wait_for(version, partial(ask, client, reader, 1), deadline)
             difference = largest_difference(ask(client, reader), test)
         if not difference <= settings.deployment.tolerance_dex:
             raise InputError(
@@ -116,30 +115,6 @@ def _check_label(models: RemoteRepository, label: str, version: int) -> None:
     told = [entry for entry in champion.history if entry["version"] == version]
     reason = told[-1].get("reason", "") if told else "it was moved by hand"
     raise InputError(f"{models}: version {version} is not labelled {label} any more: {reason}")
-
-
-def _wait(client: Client, reader: MapReader, label: str, version: int, patience_s: float) -> None:
-    """Wait until a label is a version on a server."""
-    deadline = time.monotonic() + patience_s
-    first = reader.maps([0])
-    while True:
-        try:
-            answers: Sequence[int] = (
-                client.predict_images(first.transpose(0, 2, 3, 1))
-                if reader.attributes.is_images
-                else client.predict_maps(first)
-            ).versions.tolist()
-            if answers == [version]:
-                return
-            reason = f"version {answers[0]} answers"
-        except InputError as error:
-            reason = str(error)
-        if time.monotonic() >= deadline:
-            raise InputError(
-                f"{client.address}: label '{label}' was not version {version} within {patience_s:g} s"
-                f" ({reason})"
-            )
-        time.sleep(_LOOK_S)
 
 
 def _undo(models: RemoteRepository, deployed: dict[str, Any], reason: str) -> str:
