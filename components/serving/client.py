@@ -7,7 +7,8 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
 
@@ -266,14 +267,18 @@ class Client:
 
     def ask(self, signature: str, key: str, array: np.ndarray) -> Answer:
         """Predict by a signature from its one input."""
-        columns: dict[str, list[np.ndarray]] = {name: [] for name in (*_OUTPUTS, "versions")}
-        for part in self._parts(array):
-            answer = self._answer(signature, {key: part})
-            expected = TensorSpec(tf.float32, (len(part),))
-            for name in _OUTPUTS:
-                columns[name].append(self._output(answer, name, expected))
-            columns["versions"].append(np.full(len(part), answer.model_spec.version.value))
-        return Answer(**{name: np.concatenate(parts) for name, parts in columns.items()})
+        parts = [self._ask(signature, key, part) for part in self._parts(array)]
+        if len(parts) == 1:
+            return parts[0]
+        names = [field.name for field in fields(Answer)]
+        return Answer(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+
+    def _ask(self, signature: str, key: str, array: np.ndarray) -> Answer:
+        answer = self._answer(signature, {key: array})
+        expected = _column(len(array))
+        # What came is a view of the message: read-only, and all of it would be kept.
+        columns = {name: self._output(answer, name, expected).copy() for name in _OUTPUTS}
+        return Answer(**columns, versions=np.array([answer.model_spec.version.value] * len(array), np.int64))
 
     def _answer(self, signature: str, inputs: Mapping[str, np.ndarray]) -> PredictResponse:
         spec = ModelSpec(signature_name=signature)
@@ -383,6 +388,11 @@ class Client:
             if tensors:
                 kinds.append(f"{name}: {tensors}")
         return f"; the model takes {'; '.join(kinds)}"
+
+
+@lru_cache
+def _column(length: int) -> TensorSpec:
+    return TensorSpec(tf.float32, (length,))
 
 
 def _passing(error: Any) -> bool:

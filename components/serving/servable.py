@@ -174,9 +174,9 @@ class Servable:
             With TF Serving's status code.
         """
         signature = self.signature(signature_name)
-        unknown = sorted(set(output_filter) - set(signature.outputs))
-        if unknown:
-            raise _invalid(f"output tensor alias not found in signature: {unknown[0]}")
+        for key in output_filter:
+            if key not in signature.outputs:
+                raise _invalid(f"output tensor alias not found in signature: {key}")
         arrays = signature.decode(inputs, max_batch)
         try:
             answer = signature(arrays)

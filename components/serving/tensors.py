@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -43,6 +45,16 @@ class TensorSpec:
 
     dtype: tf.DType
     shape: tuple[int | None, ...]
+
+    @cached_property
+    def number(self) -> int:
+        """Of the dtype in messages."""
+        return int(self.dtype.as_datatype_enum)
+
+    @cached_property
+    def numpy(self) -> np.dtype[Any]:
+        """The dtype of arrays."""
+        return np.dtype(self.dtype.as_numpy_dtype)
 
     @classmethod
     def of(cls, info: TensorInfo) -> TensorSpec:
@@ -103,14 +115,14 @@ def from_proto(proto: TensorProto, expected: TensorSpec) -> np.ndarray:
         Another dtype, another shape, or fewer or more values than the shape declares.
     """
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if proto.dtype != expected.dtype.as_datatype_enum:
+    if proto.dtype != expected.number:
         raise ValueError(f"expected {expected}, got dtype {_dtype_name(proto.dtype)}")
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0 or not expected.accepts(shape):
         raise ValueError(f"expected {expected}, got shape {shape}")
     count = math.prod(shape)
-    dtype = np.dtype(expected.dtype.as_numpy_dtype)
+    dtype = expected.numpy
     content = proto.tensor_content
-    if content and expected.dtype != tf.string:
+    if content and dtype.kind != "O":
         if len(content) != count * dtype.itemsize:
             takes = f"{count * dtype.itemsize} bytes"
             raise ValueError(f"shape {shape} of {expected.dtype.name} takes {takes}, got {len(content)}")
