@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ from components.config.cluster import ImageSettings
 from components.errors import InputError
 from components.processes import die_with, owner_on_this_machine
 from components.progress import EventFile, LogLines, Progress, disk_is_full, has_error
-from components.storage.artifact import MANIFEST, Origin, read_json, sha256_json, write_json
+from components.storage.artifact import Origin, read_json, sha256_json, write_json
 from components.storage.ledger import ended, mark_of, note, run_name
 from components.storage.store import Bucket, parse_location
+from components.storage.upload import find
 from components.storage.workdir import Workdir, open_workdir
 
 IMAGE = ImageSettings().train
@@ -28,6 +29,33 @@ EVERY_SECTION = tuple(name for name in Settings.model_fields if name not in ("st
 
 LOCK = ".lock"
 EVENTS = "events.jsonl"
+
+
+@dataclass(frozen=True)
+class Data:
+    """Data that no step made: a folder of this machine's, or an uploaded one."""
+
+    location: str
+    """A later step that is told this finds the very same data, whatever was uploaded meanwhile."""
+    files: Mapping[str, Mapping[str, Any]] | None
+    """Digest and size [bytes] of each uploaded file, by name; None: data of this machine's."""
+    _bring: Callable[[Collection[str] | None], str]
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Digest of uploaded data; None: ask those who know which files of a folder matter."""
+        return None if self.files is None else sha256_json(self.files)
+
+    def folder(self) -> str:
+        """Return where the data are on this machine; uploaded ones are copied here if they were not yet."""
+        return self._bring(None)
+
+    def part(self, wanted: Callable[[str], bool]) -> Data:
+        """Return the data of which, where they are uploaded ones, only some files count and are copied."""
+        if self.files is None:
+            return self
+        files = {name: of for name, of in self.files.items() if wanted(name)}
+        return replace(self, files=files, _bring=lambda _: self._bring(files))
 
 
 @dataclass(frozen=True)
@@ -80,21 +108,43 @@ class Step:
         except (KeyError, TypeError):
             raise InputError(f"{self.name}: {artifact.path}: not a reference of ours; run again") from None
 
-    def bring(self, data: str) -> tuple[str, str | None]:
-        """Return where galaxies are on this machine, and the fingerprint of what was copied here from S3.
+    def figures(self, key: str) -> dict[str, Any]:
+        """Return the figures of an artifact that `do` made or found.
+
+        Raises
+        ------
+        InputError
+            It was removed meanwhile.
+        """
+        manifest = self.workdir.store.manifest(key)
+        if manifest is None:
+            raise InputError(f"{self.workdir.location(key)}: removed just now; run again")
+        figures: dict[str, Any] = manifest["figures"]
+        return figures
+
+    def bring(self, data: str) -> Data:
+        """Find the data that galaxies come from; what is in S3 is copied here only where it is asked for.
 
         Parameters
         ----------
         data
-            What steps are told: anything of this machine's, which stays as it is, or
-            ``s3://bucket/prefix/name`` of a folder that `ssfr upload` put there.
+            What steps are told: a folder of this machine's, or what `components.storage.upload.find` finds.
+
+        Raises
+        ------
+        InputError
+            Nothing was uploaded there.
         """
         if not isinstance(parse_location(data), Bucket):
-            return data, None
-        above, _, name = data.rstrip("/").rpartition("/")
+            return Data(data, None, lambda _: data)
+        above, key = find(data, self.settings.storage, self.progress)
         uploaded = open_workdir(above, self.settings.storage, self.progress)
-        folder = uploaded.fetch(name)
-        return str(folder), sha256_json(read_json(folder / MANIFEST)["files"])
+        manifest = uploaded.store.manifest(key)
+        if manifest is None:
+            raise InputError(f"{data}: removed just now; run again")
+        location = uploaded.location(key)
+        self.progress.say(f"data: {location}")
+        return Data(location, manifest["files"], lambda only: str(uploaded.fetch(key, only)))
 
     def do(
         self,
@@ -107,6 +157,7 @@ class Step:
         room: str | None = None,
         still_true: Callable[[Path], bool] | None = None,
         label: str | None = None,
+        told: Mapping[str, Any] | None = None,
     ) -> str:
         """Do the step's work, or find it done; return the artifact's key.
 
@@ -127,6 +178,8 @@ class Step:
             As `components.storage.artifact.run_step`.
         label
             What the user knows this work by; by default the step's name.
+        told
+            What the manifest of the run says of this step besides.
         """
         settings = {name: _section(self.settings, name) for name in sections} | dict(extra or {})
         label = label or self.name
@@ -138,7 +191,7 @@ class Step:
         key = self.workdir.run(self.name, inputs, settings, begin, room=room, still_true=still_true)
         location = self.workdir.location(key)
         if self.run is not None:
-            note(self.workdir.store, self.run, label, key)
+            note(self.workdir.store, self.run, label, key, told)
         if output is not None:
             reference = {"key": key, "location": location}
             write_json(Path(output.path), reference)

@@ -15,7 +15,7 @@ from components.config.cluster import ClusterSettings
 from components.errors import InputError
 from components.storage.artifact import atomic_file
 from components.storage.store import Bucket, parse_location
-from pipelines.options import Overrides, Preset, parse_overrides, preset_path
+from pipelines.options import Overrides, Preset, origin, parse_overrides, preset_path
 from pipelines.placement import DATA_MOUNT
 
 _PASSWORD = re.compile(r"://[^/\s\"]*@")
@@ -31,7 +31,6 @@ def compile_pipeline(
     data: str,
     workdir: str,
     repository: str,
-    synthetic: bool = False,
     crd: bool = False,
 ) -> str:
     """Return the compiled study, the same for the same arguments and code, byte for byte.
@@ -43,14 +42,12 @@ def compile_pipeline(
     preset
         Name of the settings: the pipeline is called after it.
     data
-        ``s3://bucket/prefix`` or, on the claim `cluster.data_claim`, ``/data/FOLDER``; pictures are
+        ``s3://bucket/prefix/NAME`` or, on the claim `cluster.data_claim`, ``/data/FOLDER``; pictures are
         ``images:`` either.
     workdir
         Place of the run's artifacts in S3.
     repository
         Place of the served models in S3.
-    synthetic
-        The galaxies are made up, and the report says so.
     crd
         Manifests of kind Pipeline and PipelineVersion for kubectl, not the IR that is uploaded.
 
@@ -69,16 +66,11 @@ def compile_pipeline(
     from pipelines.study import study
 
     location, images = _parse_data(data, settings.cluster)
-    kind = "image catalogue" if images else "simulation"
-    origin = (
-        "SYNTHETIC universe, not a cosmological simulation" if synthetic else f"{kind} {Path(location).name}"
-    )
     arguments: dict[str, Any] = {
         "workdir": _in_s3("--workdir", workdir),
         "data": location,
         "settings": settings.model_dump_json(exclude={"cluster"}),
-        "origin": f"{preset} preset; data: {origin}",
-        "synthetic": synthetic,
+        "origin": origin(preset, location, images),
         "repository": _in_s3("--repository", repository),
     }
     _refuse_passwords(arguments)
@@ -121,12 +113,14 @@ def compile_pipeline(
 def compile_command(
     preset: Preset,
     data: Annotated[
-        str, typer.Option(help="s3://bucket/prefix, or /data/FOLDER on cluster.data_claim; images:... either")
+        str,
+        typer.Option(
+            help="s3://bucket/prefix/NAME, or /data/FOLDER on cluster.data_claim; images:... either"
+        ),
     ],
     workdir: Annotated[str, typer.Option(help="s3://bucket/prefix of the run's artifacts")],
     repository: Annotated[str, typer.Option(help="s3://bucket/prefix of the served models")],
     output: Annotated[Path, typer.Option(help="YAML file to write")],
-    synthetic: Annotated[bool, typer.Option("--synthetic", help="the data are of ssfr simulate")] = False,
     crd: Annotated[
         bool, typer.Option("--crd", help="Pipeline and PipelineVersion, for kubectl apply")
     ] = False,
@@ -142,7 +136,6 @@ def compile_command(
         data=data,
         workdir=workdir,
         repository=repository,
-        synthetic=synthetic,
         crd=crd,
     )
     try:

@@ -28,11 +28,13 @@ from components.config import Settings
 from components.errors import InputError
 from components.processes import locked
 from components.progress import Progress, Sink, disk_is_full
+from components.simulation.source import is_synthetic
 from components.step import EVENTS, LOCK
 from components.storage.artifact import MANIFEST, STAGING, atomic_file, read_json, write_json
 from components.training.plan import check_settings
 from pipelines.display import Heard, following
 from pipelines.estimate import check_disk, estimate
+from pipelines.options import origin
 from pipelines.study import IMAGE_STEPS, STEPS, study
 
 LOG = "kfp.log"
@@ -117,15 +119,13 @@ def run(
     """
     if until not in _BEFORE_TRAINING:
         check_settings(settings)
-    synthetic = not data.images and _is_synthetic(Path(data.location))
     repository = (repository or workdir / "models").resolve()
     workdir = workdir.resolve()
     arguments: dict[str, Any] = {
         "workdir": str(workdir),
         "data": data.location,
         "settings": settings.model_dump_json(),
-        "origin": f"{preset} preset; data: {_origin(data, synthetic)}",
-        "synthetic": synthetic,
+        "origin": origin(preset, data.location, data.images),
         "repository": str(repository),
     }
     first = IMAGE_STEPS[0] if data.images else STEPS[0]
@@ -279,23 +279,11 @@ def _as_before() -> Iterator[None]:
         root.setLevel(level)
 
 
-def _origin(data: Data, synthetic: bool) -> str:
-    """Say what the data are: a universe of our own is never passed off as a simulation."""
-    if synthetic:
-        return "SYNTHETIC universe, not a cosmological simulation"
-    return f"{'image catalogue' if data.images else 'simulation'} {Path(data.location).name}"
-
-
 def _has_pictures(folder: Path) -> bool:
     """Whether there are pictures in a folder, or in one in it, and no snapshots."""
     if any(folder.glob("groups_*")) or any(folder.glob("output/groups_*")):
         return False
     return any(True for pattern in ("*.png", "*/*.png") for _ in folder.glob(pattern))
-
-
-def _is_synthetic(location: Path) -> bool:
-    """Whether a TNG directory, or the `output` in it, is a universe that ssfr wrote."""
-    return any((folder / "universe.json").exists() for folder in (location, location.parent))
 
 
 def _outcome(workdir: Path, artifacts: dict[str, Path]) -> Outcome:
@@ -320,6 +308,7 @@ def _write_manifest(
             "settings": settings.model_dump(mode="json"),
             "data": arguments["data"],
             "origin": arguments["origin"],
+            "synthetic": is_synthetic(arguments["data"]),
             "repository": arguments["repository"],
             "steps": steps,
             "seconds": round(time.time() - started, 1),

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 
 from components.config import ServingSettings, Settings, load_settings, parse_settings
+from components.errors import InputError
 from components.progress import Progress
 from components.serving.remote import RemoteRepository
 from pipelines.display import display
@@ -31,7 +32,7 @@ Servers = Annotated[
 Model = Annotated[str | None, typer.Option(help="name of the model; by default deployment.name")]
 
 
-_STEPS = (*dict.fromkeys((*STEPS, *IMAGE_STEPS)), "projection_part", "report", "verification")
+_STEPS = (*dict.fromkeys((*STEPS, *IMAGE_STEPS)), "projection_shard", "report", "verification")
 
 
 def model_sync(
@@ -87,39 +88,57 @@ def upload(
     location: Annotated[str, typer.Argument(help="s3://bucket/prefix/name, for --data")],
     settings: SettingsFile = None,
 ) -> None:
-    """Copy data to where the steps on a cluster find them, every file with its digest."""
+    """Copy data to where the steps on a cluster find them; changed data are stored beside those before."""
+    from components.simulation import MARKER
     from components.storage.upload import upload as store
 
+    if location.rstrip("/").rpartition("/")[2] in _STEPS:
+        raise InputError(f"{location}: a step's name, whose artifacts ssfr clean removes; choose another")
+    if not (folder / MARKER).exists() and (folder.parent / MARKER).exists():
+        raise InputError(f"{folder}: upload {folder.parent}, which says that these galaxies are synthetic")
     with display(Console(stderr=True)) as sink:
-        new = store(folder, location, _settings(settings, None).storage, Progress(sink))
-    print(f"{location}: {'stored' if new else 'is there already'}; use it as --data {location}")
+        where, new = store(folder, location, _settings(settings, None).storage, Progress(sink))
+    print(
+        f"{where}: {'stored' if new else 'is there already'}; --data {location} is the newest at any time,"
+        f" --data {where} always this one"
+    )
 
 
 def clean(
-    workdir: Annotated[str, typer.Argument(help="of runs: a folder, or s3://bucket/prefix")],
-    keep: Annotated[int, typer.Option(min=1, help="artifacts of each step that stay, the newest")] = 3,
+    location: Annotated[str, typer.Argument(help="workdir of runs: a folder, or s3://bucket/prefix")],
+    keep: Annotated[int, typer.Option(min=1, help="of each kind that stay, the newest")] = 3,
     older_than: Annotated[float, typer.Option(min=0, help="[days] the younger ones stay")] = 30.0,
+    generations: Annotated[
+        bool, typer.Option("--generations", help="LOCATION is of uploaded data: their old generations go")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
     settings: SettingsFile = None,
 ) -> None:
-    """Remove old artifacts of runs, and what killed publishers left; models and uploaded data stay."""
+    """Remove old artifacts and records of runs, and what killed publishers left; models and data stay."""
+    from components.storage import ledger, upload
     from components.storage.store import expired, open_store
 
     with display(Console(stderr=True)) as sink:
-        store = open_store(workdir, _settings(settings, None).storage, Progress(sink))
+        storage, progress = _settings(settings, None).storage, Progress(sink)
+        if generations:
+            store, name = upload.generations(location, storage, progress)
+            folders: tuple[str, ...] = (name,)
+        else:
+            # Only what steps made: below a workdir may lie models and data as well.
+            store, folders = open_store(location, storage, progress), _STEPS
         seconds = older_than * 24 * 3600
         gone = []
-        # Only what steps made: below a workdir may lie models and data as well.
-        for step in _STEPS:
+        for folder in folders:
             if dry_run:
-                gone += expired(store.artifacts(step), keep, seconds, ())
+                gone += expired(store.artifacts(folder), keep, seconds, ())
             else:
-                gone += store.clean(step, keep=keep, older_than_s=seconds)
+                gone += store.clean(folder, keep=keep, older_than_s=seconds)
+        if not generations:
+            gone += ledger.forget(store, keep=keep, older_than_s=seconds, dry_run=dry_run)
     for key in gone:
         print(key)
-    print(
-        f"{len(gone)} artifacts {'would go' if dry_run else 'are gone'}; the newest {keep} of each step stay"
-    )
+    what = "generations" if generations else "artifacts and records"
+    print(f"{len(gone)} {what} {'would go' if dry_run else 'are gone'}; the newest {keep} of a kind stay")
 
 
 @contextmanager

@@ -1,5 +1,7 @@
 """Step 1 as the pipeline sees it: select galaxies."""
 
+from typing import NamedTuple
+
 from kfp import dsl
 from kfp.dsl import Dataset, Output
 
@@ -7,8 +9,14 @@ from components.step import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def catalog(workdir: str, data: str, settings: str, repository: str, sample: Output[Dataset]) -> str:
-    """Select the galaxies of the sample; return "no" if an earlier run did all that follows, else "yes".
+def catalog(
+    workdir: str, data: str, settings: str, repository: str, sample: Output[Dataset], tasks: int = 1
+) -> NamedTuple("Found", [("Output", str), ("data", str), ("synthetic", bool), ("shards", list)]):  # type: ignore[valid-type]
+    """Select the galaxies of the sample; find out what later steps must know of the data.
+
+    Beside the sample it gives: `Output`, "no" if an earlier run did all that follows, else "yes"; `data`,
+    where later steps find the same data, though others may be uploaded meanwhile; `synthetic`, whether the
+    galaxies are made up; and `shards`, the tasks that draw the maps.
 
     Args:
         workdir: folder of the run.
@@ -16,26 +24,40 @@ def catalog(workdir: str, data: str, settings: str, repository: str, sample: Out
         settings: all settings, as JSON.
         repository: of models, which the whole run is for.
         sample: sample.parquet and funnel.csv.
+        tasks: shards of a snapshot, at most.
     """
+    from collections import namedtuple
     from pathlib import Path
     from typing import Any
 
-    from components.simulation import open_source
+    from components.shards import shards
+    from components.simulation import Source, is_synthetic, open_source
     from components.step import open_step
 
     with open_step("catalog", workdir, settings) as step:
-        location, fingerprint = step.bring(data)
-        source = open_source(location, step.settings.simulation)
+        brought = step.bring(data)
+
+        def source() -> Source:
+            return open_source(brought.folder(), step.settings.simulation)
 
         def work(output: Path) -> dict[str, Any]:
             from components.catalog.select import run
 
-            return run(output, source, step.settings, step.progress)
+            return run(output, source(), step.settings, step.progress)
 
+        told = {"data": brought.location, "synthetic": is_synthetic(brought.location, brought.files)}
         key = step.do(
             work,
             output=sample,
-            inputs={"data": fingerprint or source.fingerprint()},
+            inputs={"data": brought.fingerprint or source().fingerprint()},
             sections=("simulation", "catalog"),
+            told={**told, "tasks": tasks},
         )
-        return step.go_on(key, repository)
+        # A condition on an output of another name is never true in KFP's local runner.
+        Found = namedtuple("Found", ["Output", "data", "synthetic", "shards"])
+        return Found(
+            step.go_on(key, repository),
+            told["data"],
+            told["synthetic"],
+            [shard._asdict() for shard in shards(step.figures(key), tasks)],
+        )

@@ -180,10 +180,10 @@ class ClusterSettings(Section):
     gpu: GpuSettings = GpuSettings()
     pods: PodsSettings = PodsSettings()
     retry: RetrySettings = RetrySettings()
-    projection_parts: int = Field(
-        1, ge=1, description="tasks that draw maps, each its share of the files of every snapshot"
+    projection_shards: int = Field(
+        1, ge=1, description="tasks that draw a snapshot's maps; at most one for each 256 galaxies"
     )
-    parallel_parts: int = Field(4, ge=1, description="of them, at the same time")
+    parallel_shards: int = Field(4, ge=1, description="of them, of all snapshots, at the same time")
     parallel_cases: int = Field(4, ge=1, description="cases that are trained at the same time")
     shm_gib: Positive = Field(1.0, description="[GiB] of /dev/shm, which counts as the pod's memory")
     scratch_gib: Positive = Field(50.0, description="[GiB] of /tmp, where a step's inputs and outputs lie")

@@ -25,8 +25,8 @@ def evaluation(
     Args:
         workdir: folder of the run.
         settings: all settings, as JSON.
-        origin: what the data are, for the report's headline.
-        synthetic: whether the galaxies are made up.
+        origin: what the data are called, for the report's headline.
+        synthetic: whether the galaxies are made up, as step 1 found.
         maps: of step 2.
         prepared: of step 3.
         models: of step 4, one a case.
@@ -63,6 +63,8 @@ def evaluation(
 
     with open_step("report", workdir, settings) as step:
         scores_dir = step.workdir.fetch(scored)
+        if synthetic:
+            origin += ", a SYNTHETIC universe, not a cosmological simulation"
 
         def write(output: Path) -> dict[str, Any]:
             from components.evaluation.evaluate import report

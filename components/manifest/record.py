@@ -8,12 +8,12 @@ from importlib import metadata
 from typing import Any
 
 from components.config import Settings
+from components.shards import shards
 from components.storage.ledger import mark_of, noted, write_ended, write_record
 from components.storage.store import Store
 
 SUCCEEDED = "SUCCEEDED"
 """As Kubeflow says it."""
-_BEFORE_TRAINING = ("catalog", "projection", "ingest", "preprocessing")
 
 
 def run(
@@ -39,9 +39,12 @@ def run(
     status
         What Kubeflow says: its own name of the run, the state, and why it failed.
     """
+    begun = noted(store, run_name, ["catalog", "ingest"])
+    simulated = [one for one in begun.values() if "tasks" in one]
+    drawn = [shard.label for one in simulated for shard in shards(one["figures"], one["tasks"])]
     cases = [f"training/{case.name}" for case in settings.cases]
-    labels = [*_BEFORE_TRAINING, *cases, "evaluation", "report", "deployment", "verification"]
-    steps = noted(store, run_name, labels)
+    later = [*cases, "evaluation", "report", "deployment", "verification"]
+    steps = begun | noted(store, run_name, [*drawn, "projection", "preprocessing", *later])
     record = {
         "run": run_name,
         **status,

@@ -23,14 +23,14 @@ def ingest(workdir: str, data: str, settings: str, repository: str, catalogue: O
     from components.step import open_step
 
     with open_step("ingest", workdir, settings) as step:
-        location, brought = step.bring(data)
-        folder = Path(location)
+        brought = step.bring(data)
         key = step.do(
-            lambda output: run(output, folder, step.settings, step.progress),
+            lambda output: run(output, Path(brought.folder()), step.settings, step.progress),
             output=catalogue,
-            inputs={"data": brought or fingerprint(folder, step.settings)},
+            inputs={"data": brought.fingerprint or fingerprint(Path(brought.folder()), step.settings)},
             sections=("preprocessing.images", "projection.pixels"),
             room="preprocessing",
+            told={"data": brought.location},
         )
         return step.go_on(key, repository)
 

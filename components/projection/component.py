@@ -1,4 +1,4 @@
-"""Step 2 as the pipeline sees it: from gas cells to face-on maps, in one task or in parts that are joined."""
+"""Step 2 as the pipeline sees it: from gas cells to face-on maps, in one task or in shards, joined."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Output
@@ -12,7 +12,7 @@ def projection(workdir: str, data: str, settings: str, sample: Input[Dataset], m
 
     Args:
         workdir: folder of the run.
-        data: where the simulation is.
+        data: where the simulation is, as step 1 found it.
         settings: all settings, as JSON.
         sample: of step 1.
         maps: maps-*.h5, projection.csv and set_aside.csv.
@@ -20,72 +20,84 @@ def projection(workdir: str, data: str, settings: str, sample: Input[Dataset], m
     from pathlib import Path
     from typing import Any
 
-    from components.simulation import open_source
+    from components.simulation import Source, open_source
     from components.step import open_step
 
     with open_step("projection", workdir, settings) as step:
-        location, fingerprint = step.bring(data)
-        source = open_source(location, step.settings.simulation)
+        brought = step.bring(data)
         sample_dir = step.take(sample)
+
+        def source() -> Source:
+            return open_source(brought.folder(), step.settings.simulation)
 
         def work(output: Path) -> dict[str, Any]:
             from components.projection.project import run
 
-            return run(output, source, sample_dir, step.settings, step.progress)
+            return run(output, source(), sample_dir, step.settings, step.progress)
 
         step.do(
             work,
             output=maps,
-            inputs={"data": fingerprint or source.fingerprint(), "sample": sample_dir},
+            inputs={"data": brought.fingerprint or source().fingerprint(), "sample": sample_dir},
             sections=("simulation", "projection", "catalog.little_h"),
         )
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
-def projection_part(
+def projection_shard(
     workdir: str,
     data: str,
     settings: str,
-    part: int,
-    parts: int,
+    snapshot: int,
+    shard: int,
+    shards: int,
     sample: Input[Dataset],
     maps: Output[Dataset],
 ) -> None:
-    """Draw one of several parts of the maps.
+    """Draw a share of a snapshot's maps, which stays when other snapshots come or go.
 
     Args:
         workdir: folder of the run, or its place in S3.
-        data: where the simulation is.
+        data: where the simulation is, as step 1 found it.
         settings: all settings, as JSON.
-        part: its number, from 0.
-        parts: how many there are.
+        snapshot: whose maps.
+        shard: number of the share, from 0.
+        shards: how many there are of this snapshot.
         sample: of step 1.
-        maps: the part's maps-*.h5.
+        maps: the share's maps-*.h5.
     """
     from pathlib import Path
     from typing import Any
 
-    from components.simulation import open_source
+    from components.projection.project import rows_of
+    from components.shards import Shard
+    from components.simulation import Source, is_of_snapshot, open_source
     from components.step import open_step
 
-    with open_step("projection_part", workdir, settings) as step:
-        location, fingerprint = step.bring(data)
-        source = open_source(location, step.settings.simulation)
+    share = Shard(snapshot, shard, shards)
+    # A folder of its own, of which `ssfr clean` keeps the newest: those of old snapshots are used for long.
+    with open_step(f"projection_shard/{snapshot:03d}-{shard}", workdir, settings) as step:
+        brought = step.bring(data).part(lambda name: is_of_snapshot(snapshot, name))
         sample_dir = step.take(sample)
+
+        def source() -> Source:
+            return open_source(brought.folder(), step.settings.simulation)
 
         def work(output: Path) -> dict[str, Any]:
             from components.projection.project import run
 
-            return run(output, source, sample_dir, step.settings, step.progress, (part, parts))
+            return run(output, source(), sample_dir, step.settings, step.progress, share)
 
         step.do(
             work,
             output=maps,
-            inputs={"data": fingerprint or source.fingerprint(), "sample": sample_dir},
+            inputs={
+                "data": brought.fingerprint or source().fingerprint(snapshot),
+                "sample": rows_of(sample_dir, share),
+            },
             sections=("simulation", "projection", "catalog.little_h"),
-            extra={"part": [part, parts]},
             room="projection",
-            label=f"projection/{part + 1} of {parts}",
+            label=share.label,
         )
 
 
@@ -98,17 +110,16 @@ def projection_joined(
     drawn: Input[list[Dataset]],
     maps: Output[Dataset],
 ) -> None:
-    """Join the parts: the same artifact as if one task had drawn all.
+    """Join the shards: the same artifact as if one task had drawn all.
 
     Args:
         workdir: folder of the run, or its place in S3.
-        data: where the simulation is.
+        data: where the simulation is, as step 1 found it.
         settings: all settings, as JSON.
         sample: of step 1.
-        drawn: the parts.
+        drawn: the shards.
         maps: maps-*.h5, projection.csv and set_aside.csv.
     """
-    import shutil
     from pathlib import Path
     from typing import Any
 
@@ -116,21 +127,21 @@ def projection_joined(
     from components.step import open_step
 
     with open_step("projection", workdir, settings) as step:
-        location, fingerprint = step.bring(data)
-        source = open_source(location, step.settings.simulation)
-        sample_dir, part_dirs = step.take(sample), [step.take(part) for part in drawn]
+        brought = step.bring(data)
+        sample_dir = step.take(sample)
+
+        def fingerprint() -> str:
+            return open_source(brought.folder(), step.settings.simulation).fingerprint()
 
         def work(output: Path) -> dict[str, Any]:
-            from components.projection.project import run
+            from components.projection.project import join
 
-            for part_dir in part_dirs:
-                for file in part_dir.glob("maps-*.h5"):
-                    shutil.copyfile(file, output / file.name)
-            return run(output, source, sample_dir, step.settings, step.progress)
+            shards = [step.take(shard) for shard in drawn]
+            return join(output, shards, sample_dir, step.settings, step.progress)
 
         step.do(
             work,
             output=maps,
-            inputs={"data": fingerprint or source.fingerprint(), "sample": sample_dir},
+            inputs={"data": brought.fingerprint or fingerprint(), "sample": sample_dir},
             sections=("simulation", "projection", "catalog.little_h"),
         )

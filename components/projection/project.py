@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import signal
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
@@ -24,16 +25,18 @@ from components.errors import InputError
 from components.processes import die_with
 from components.progress import Progress, Task
 from components.projection.draw import GalaxyMaps, UnusableGalaxyError, centres, draw_galaxy, drawn_units
-from components.projection.shards import GALAXIES_A_SHARD, Record, read_records, shard_name, write_shard
+from components.projection.map_files import Record, file_name, read_records, write_maps
+from components.shards import GALAXIES_A_FILE, Shard
 from components.simulation import Source
-from components.storage.artifact import atomic_file
+from components.storage.artifact import atomic_file, sha256_json
 
 _SAMPLE = "sample.parquet"
+_COLUMNS = ["snapshot", "subhalo_id", "halo_id"]
 _WAITING = 2
 """Galaxies a worker has in hand or drawn: reading goes on while an earlier galaxy is written."""
 
 
-class _Shard(NamedTuple):
+class _File(NamedTuple):
     name: str
     snapshot: int
     galaxies: pd.DataFrame
@@ -52,9 +55,9 @@ def run(
     sample_dir: Path,
     settings: Settings,
     progress: Progress,
-    part: tuple[int, int] = (0, 1),
+    shard: Shard | None = None,
 ) -> dict[str, Any]:
-    """Draw every galaxy of the sample; the result is the same for any number of workers, and of parts.
+    """Draw every galaxy of the sample; the result is the same for any number of workers, and of shards.
 
     Parameters
     ----------
@@ -69,9 +72,8 @@ def run(
         Of the run; `projection` and `catalog.little_h` are used.
     progress
         Told of every galaxy, and of what the axes were taken from.
-    part
-        (i, n): only the files i, i + n, ... are drawn. With those of all n parts in `output`, a call for
-        the whole draws nothing and ends as if it had drawn all.
+    shard
+        Draw only its galaxies; `join` makes one of all.
 
     Returns
     -------
@@ -85,27 +87,73 @@ def run(
     """
     drawn_units(settings)  # an unknown field is refused before the first galaxy is read
     sample = _read_sample(sample_dir / _SAMPLE)
-    first, every = part
-    shards = list(_shards(sample))[first::every]
-    finished = _finished(output, shards, progress)
-    todo = [shard for shard in shards if shard.name not in finished]
+    files = _files(sample, shard)
+    finished = _finished(output, files, progress)
+    todo = [file for file in files if file.name not in finished]
     done = sum(map(len, finished.values()))
-    asked = sum(len(shard.galaxies) for shard in shards)
+    asked = sum(len(file.galaxies) for file in files)
     with progress.task("projection", asked, "galaxies", done) as task:
         watch = _Watch(task, len(sample), settings.projection.max_set_aside, finished.values())
         with closing(_drawn(source, settings, _galaxies(source, todo))) as drawn:
-            for shard in todo:
-                mine = watch.over(islice(drawn, len(shard.galaxies)))
-                header = source.header(shard.snapshot)
-                finished[shard.name] = write_shard(output / shard.name, header, settings, mine)
+            for file in todo:
+                mine = watch.over(islice(drawn, len(file.galaxies)))
+                header = source.header(file.snapshot)
+                finished[file.name] = write_maps(output / file.name, header, settings, mine)
         watch.check()
-    return _conclude(output, {shard.name: finished[shard.name] for shard in shards}, settings, progress)
+    return _conclude(output, {file.name: finished[file.name] for file in files}, settings, progress)
 
 
-def _finished(output: Path, shards: Iterable[_Shard], progress: Progress) -> dict[str, list[Record]]:
+def rows_of(sample_dir: Path, shard: Shard) -> str:
+    """Return a digest of the rows of the sample that a shard draws: nothing else of it matters to its maps.
+
+    Raises
+    ------
+    InputError
+        The sample cannot be read.
+    """
+    files = _files(_read_sample(sample_dir / _SAMPLE), shard)
+    return sha256_json([(file.name, file.galaxies[_COLUMNS].to_numpy().tolist()) for file in files])
+
+
+def join(
+    output: Path, drawn: Iterable[Path], sample_dir: Path, settings: Settings, progress: Progress
+) -> dict[str, Any]:
+    """Make of the shards what `run` makes of the whole sample: the same files, and the same figures.
+
+    Parameters
+    ----------
+    output, sample_dir, settings, progress
+        As of `run`.
+    drawn
+        Folders with the shards' files of maps.
+
+    Raises
+    ------
+    InputError
+        The sample cannot be read, a file of maps is absent, or too large a share of the galaxies is
+        unusable.
+    """
+    sample = _read_sample(sample_dir / _SAMPLE)
+    there = {path.name: path for folder in drawn for path in folder.glob("maps-*.h5")}
+    files = _files(sample)
+    missing = [file.name for file in files if file.name not in there]
+    if missing:
+        raise InputError(f"projection: no shard drew {missing[0]}; was the sample selected anew? run again")
+    records: dict[str, list[Record]] = {}
+    with progress.task("projection", len(sample), "galaxies") as task:
+        for file in files:
+            with atomic_file(output / file.name) as part:
+                shutil.copyfile(there[file.name], part)
+            records[file.name] = read_records(output / file.name)
+            task.advance(len(file.galaxies))
+        _Watch(task, len(sample), settings.projection.max_set_aside, records.values()).check()
+    return _conclude(output, records, settings, progress)
+
+
+def _finished(output: Path, files: Iterable[_File], progress: Progress) -> dict[str, list[Record]]:
     """Return the records of the files that an earlier call finished; one that cannot be read is redrawn."""
     records = {}
-    for path in (output / shard.name for shard in shards):
+    for path in (output / file.name for file in files):
         if path.exists():
             try:
                 records[path.name] = read_records(path)
@@ -115,37 +163,41 @@ def _finished(output: Path, shards: Iterable[_Shard], progress: Progress) -> dic
 
 
 def _read_sample(path: Path) -> pd.DataFrame:
-    columns = ["snapshot", "subhalo_id", "halo_id"]
     try:
         sample = pd.read_parquet(path)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; select the sample first") from None
     except (OSError, ValueError) as error:  # pyarrow's own errors are among these
         raise InputError(f"{path}: not a parquet file: {' '.join(str(error).split())}") from None
-    for column in columns:
+    for column in _COLUMNS:
         if column not in sample:
-            raise InputError(f"{path}: no column '{column}'; expected {', '.join(columns)}")
+            raise InputError(f"{path}: no column '{column}'; expected {', '.join(_COLUMNS)}")
     if sample.empty:
         raise InputError(f"{path}: no galaxy in the sample")
     return sample
 
 
-def _shards(sample: pd.DataFrame) -> Iterator[_Shard]:
+def _files(sample: pd.DataFrame, shard: Shard | None = None) -> list[_File]:
+    """Return the files of maps of the sample, or those that are a shard's."""
+    files = []
     for snapshot in sample["snapshot"].unique().tolist():
         galaxies = sample[sample["snapshot"] == snapshot]
-        for first in range(0, len(galaxies), GALAXIES_A_SHARD):
-            name = shard_name(snapshot, first // GALAXIES_A_SHARD)
-            yield _Shard(name, snapshot, galaxies.iloc[first : first + GALAXIES_A_SHARD])
+        for number, first in enumerate(range(0, len(galaxies), GALAXIES_A_FILE)):
+            rows = galaxies.iloc[first : first + GALAXIES_A_FILE]
+            files.append(_File(file_name(snapshot, number), snapshot, rows))
+    if shard is None:
+        return files
+    return [file for file in files if file.snapshot == shard.snapshot][shard.shard :: shard.shards]
 
 
-def _galaxies(source: Source, shards: Iterable[_Shard]) -> Iterator[_Galaxy]:
-    for shard in shards:
-        subhalos = shard.galaxies["subhalo_id"].to_numpy()
-        halos = shard.galaxies["halo_id"].to_numpy()
+def _galaxies(source: Source, files: Iterable[_File]) -> Iterator[_Galaxy]:
+    for file in files:
+        subhalos = file.galaxies["subhalo_id"].to_numpy()
+        halos = file.galaxies["halo_id"].to_numpy()
         for subhalo, halo, centre in zip(
-            subhalos, halos, centres(source, shard.snapshot, subhalos), strict=True
+            subhalos, halos, centres(source, file.snapshot, subhalos), strict=True
         ):
-            yield _Galaxy(shard.snapshot, int(subhalo), int(halo), centre)
+            yield _Galaxy(file.snapshot, int(subhalo), int(halo), centre)
 
 
 class _Watch:

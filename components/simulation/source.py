@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
@@ -11,6 +13,10 @@ from numpy.typing import NDArray
 
 from components.config import SimulationSettings
 from components.errors import InputError
+
+MARKER = "universe.json"
+"""Lies beside the data of a universe that ssfr wrote."""
+_OF_SNAPSHOT = re.compile(r"(?:^|/)(?:(?:groups|snapdir)_(\d{3,})/[^/]+|offsets/offsets_(\d{3,}))\.hdf5$")
 
 Aperture = Literal["subhalo", "halo"]
 """Whose cells: those bound to a subhalo, or all of a friends-of-friends halo."""
@@ -75,8 +81,36 @@ class Source(Protocol):
     def tree_roots(self, snapshot: int, of: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Return RootDescendantID, (n,) int64, of the subhalos `of` (all without it); -1: in no tree."""
 
-    def fingerprint(self) -> str:
-        """Return a digest of the names, sizes and times of all files: it changes when the data do."""
+    def fingerprint(self, snapshot: int | None = None) -> str:
+        """Return a digest of the names, sizes and times of all files: it changes when the data do.
+
+        With a snapshot, only of its catalogue and its cells.
+        """
+
+
+def is_synthetic(location: str, uploaded: Collection[str] | None = None) -> bool:
+    """Whether a TNG directory, or the `output` in it, is a universe that ssfr wrote.
+
+    Parameters
+    ----------
+    location
+        Of the directory.
+    uploaded
+        Names of its files where they are not on this machine.
+    """
+    if uploaded is not None:
+        return MARKER in uploaded
+    folder = Path(location)
+    return any((place / MARKER).exists() for place in (folder, folder.parent))
+
+
+def is_of_snapshot(snapshot: int, name: str) -> bool:
+    """Whether a file of a TNG directory holds catalogue, cells or offsets of a snapshot.
+
+    These are all that is read of it, but for the merger trees, which are of all snapshots together.
+    """
+    found = _OF_SNAPSHOT.search(name)
+    return found is not None and int(found[1] or found[2]) == snapshot
 
 
 def open_source(location: str, settings: SimulationSettings) -> Source:

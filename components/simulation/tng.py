@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from components.config import SimulationSettings
 from components.errors import InputError
 from components.simulation.hdf5_safety import DAMAGE, Survey, readable, survey
-from components.simulation.source import Aperture, Columns, Header
+from components.simulation.source import Aperture, Columns, Header, is_of_snapshot
 from components.simulation.sublink import root_descendants, tree_files
 from components.storage.artifact import sha256_json
 
@@ -127,13 +127,22 @@ class TngDirectory:
         rows = self._offset_field(path, field, (count,))
         return root_descendants(files, snapshot, subhalos, rows[subhalos], f"{path}: {field}")
 
-    def fingerprint(self) -> str:
-        """Return a digest of names, sizes and modification times of all catalogue, cell and tree files."""
+    def fingerprint(self, snapshot: int | None = None) -> str:
+        """Return a digest of names, sizes and modification times of catalogue, cell and tree files.
+
+        With a snapshot, of those that `is_of_snapshot` finds its own.
+        """
         folders = [*self._output.glob("groups_*"), *self._output.glob("snapdir_*")]
         folders += [self._postprocessing / "offsets", self._postprocessing / "trees" / "SubLink"]
         files = sorted(path for folder in folders for path in folder.glob("*.hdf5") if path.is_file())
         status = [(str(path.relative_to(self._output.parent)), path.stat()) for path in files]
-        return sha256_json([(name, found.st_size, found.st_mtime_ns) for name, found in status])
+        return sha256_json(
+            [
+                (name, found.st_size, found.st_mtime_ns)
+                for name, found in status
+                if snapshot is None or is_of_snapshot(snapshot, name)
+            ]
+        )
 
     # --- group catalogue
 

@@ -10,7 +10,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -32,8 +32,8 @@ class FileEntry:
     bytes: int
 
 
-def files_of(manifest: bytes, origin: str) -> dict[str, FileEntry]:
-    """Return the files that a manifest names, none of which leads out of the artifact's folder.
+def files_of(manifest: bytes, origin: str, only: Collection[str] | None = None) -> dict[str, FileEntry]:
+    """Return the files that a manifest names, or those `only`; none leads out of the artifact's folder.
 
     Raises
     ------
@@ -53,7 +53,7 @@ def files_of(manifest: bytes, origin: str) -> dict[str, FileEntry]:
         whole = type(entry.bytes) is int and entry.bytes >= 0 and isinstance(entry.sha256, str)
         if not whole or not _SHA256.fullmatch(entry.sha256):
             raise InputError(f"{origin}: has no size and SHA-256 for {name[:200]!r}; publish it again")
-    return files
+    return files if only is None else {name: files[name] for name in files if name in only}
 
 
 def manifest_of(manifest: bytes, origin: str) -> dict[str, Any]:

@@ -61,12 +61,12 @@ class FolderStore:
             raise InputError(f"{final}: is in the way, and no artifact; remove it, or publish elsewhere")
         return False
 
-    def fetch(self, key: str, folder: Path) -> None:
+    def fetch(self, key: str, folder: Path, only: Collection[str] | None = None) -> None:
         """See `Store.fetch`."""
         source = self._folder(key)
         if not source.exists():
             raise InputError(f"{self._root}: no artifact '{key}'; publish it first, or correct the key")
-        if not self._copy(source, folder, manifest_in(source)):
+        if not self._copy(source, folder, manifest_in(source), only):
             raise InputError(f"{folder}: exists already; remove it, or fetch into another folder")
 
     def exists(self, key: str) -> bool:
@@ -135,6 +135,15 @@ class FolderStore:
                 part.write_bytes(body)
         return _version(body)
 
+    def documents(self, prefix: str) -> dict[str, float]:
+        """See `Store.documents`."""
+        paths = [path for path in self._folder(prefix).rglob("*.json") if not path.name.startswith(".")]
+        return {path.relative_to(self._root).as_posix(): path.stat().st_mtime for path in paths}
+
+    def remove_document(self, name: str) -> None:
+        """See `Store.remove_document`."""
+        (self._root / check_document(name)).unlink(missing_ok=True)
+
     def _folder(self, key: str) -> Path:
         return self._root / check_key(key)
 
@@ -145,9 +154,9 @@ class FolderStore:
                 below.clear()
             below[:] = [name for name in below if not name.startswith(".")]
 
-    def _copy(self, source: Path, final: Path, manifest: bytes) -> bool:
+    def _copy(self, source: Path, final: Path, manifest: bytes, only: Collection[str] | None = None) -> bool:
         """Copy an artifact, checked, to a folder that appears in one step; False: it was there before."""
-        files = files_of(manifest, str(source / MANIFEST))
+        files = files_of(manifest, str(source / MANIFEST), only)
         total = sum(entry.bytes for entry in files.values()) / 1e6
         with (
             staged(final, self._settings.orphan_age_h) as staging,

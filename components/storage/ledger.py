@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from components.storage.artifact import every_code_digest, sha256_json
-from components.storage.store import ChangedDocumentError, Store
+from components.storage.store import ChangedDocumentError, Store, Stored, expired
 
 RUN = "SSFR_RUN"
 """Environment variable with the run's name, which every pod of it has."""
+_RUNS, _ENDED = "runs", "ended"
 _ATTEMPTS = 5
 _NO_WORD = re.compile(r"[^A-Za-z0-9._=+/-]")
 
@@ -26,7 +28,7 @@ def run_name(settings: str) -> str:
     return os.environ.get(RUN) or f"settings-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
 
 
-def note(store: Store, run: str, label: str, key: str) -> None:
+def note(store: Store, run: str, label: str, key: str, told: Mapping[str, Any] | None = None) -> None:
     """Write down that a step's artifact is whole.
 
     Parameters
@@ -39,12 +41,14 @@ def note(store: Store, run: str, label: str, key: str) -> None:
         What the user knows the step by, as training/composite.
     key
         Of the artifact in the store.
+    told
+        What else to write down, of this run and not of the artifact, which other runs may share.
     """
     manifest = store.manifest(key)
     if manifest is None:  # removed since
         return
     sizes = [file["bytes"] for file in manifest["files"].values()]
-    entry = {**manifest, "artifact": key, "files": len(sizes), "bytes": sum(sizes)}
+    entry = {**manifest, "artifact": key, "files": len(sizes), "bytes": sum(sizes), **(told or {})}
     replace_document(store, _entry(run, label), entry)
 
 
@@ -56,12 +60,12 @@ def noted(store: Store, run: str, labels: Iterable[str]) -> dict[str, dict[str, 
 
 def write_ended(store: Store, run: str, mark: str) -> None:
     """Write down that a run did all there was to do for what `mark_of` names."""
-    replace_document(store, f"ended/{mark}.json", {"run": run})
+    replace_document(store, f"{_ENDED}/{mark}.json", {"run": run})
 
 
 def ended(store: Store, mark: str) -> str | None:
     """Return the run that did all there was to do for what `mark_of` names, None if none did."""
-    document = store.read_document(f"ended/{mark}.json")
+    document = store.read_document(f"{_ENDED}/{mark}.json")
     return None if document is None else str(document.data["run"])
 
 
@@ -82,9 +86,28 @@ def mark_of(catalogue: str, settings: str, repository: str) -> str:
 
 def write_record(store: Store, run: str, record: dict[str, Any]) -> str:
     """Write the manifest of a run, and return the document's name."""
-    name = f"runs/{run}/run.json"
+    name = f"{_RUNS}/{run}/run.json"
     replace_document(store, name, record)
     return name
+
+
+def forget(store: Store, *, keep: int, older_than_s: float, dry_run: bool = False) -> list[str]:
+    """Remove what is written of old runs, and return which; arguments as `Store.clean`.
+
+    A run that would have found itself done looks at every step again, once, and finds them done.
+    """
+    documents: dict[str, list[str]] = defaultdict(list)
+    times = store.documents(_RUNS) | store.documents(_ENDED)
+    for name in times:
+        folder, what, *rest = name.split("/")
+        if (folder == _ENDED and not rest) or rest[:1] in (["run.json"], ["steps"]):
+            documents[f"{folder}/{what}"].append(name)
+    written = [Stored(one, max(times[name] for name in names), 0) for one, names in documents.items()]
+    old = sorted(expired(written, keep, older_than_s, ()))
+    for one in [] if dry_run else old:
+        for name in documents[one]:
+            store.remove_document(name)
+    return old
 
 
 def replace_document(store: Store, name: str, data: object) -> None:
@@ -106,4 +129,4 @@ def replace_document(store: Store, name: str, data: object) -> None:
 
 
 def _entry(run: str, label: str) -> str:
-    return f"runs/{run}/steps/{_NO_WORD.sub('-', label)}.json"
+    return f"{_RUNS}/{run}/steps/{_NO_WORD.sub('-', label)}.json"

@@ -90,12 +90,12 @@ class S3Store:
         # A refusal may answer a second try whose first went in, and its answer was lost.
         return self._is_published(key, upload)
 
-    def fetch(self, key: str, folder: Path) -> None:
+    def fetch(self, key: str, folder: Path, only: Collection[str] | None = None) -> None:
         """See `Store.fetch`."""
         manifest = self._manifest(key)
         if manifest is None:
             raise InputError(self._why_absent(key))
-        files = files_of(manifest.body, f"{self._place}/{key}/{MANIFEST}")
+        files = files_of(manifest.body, f"{self._place}/{key}/{MANIFEST}", only)
         total = sum(entry.bytes for entry in files.values()) / 1e6
         with (
             staged(folder, self._settings.orphan_age_h) as staging,
@@ -184,6 +184,20 @@ class S3Store:
             )
         self._forget(name, numbers)
         return str(number)
+
+    def documents(self, prefix: str) -> dict[str, float]:
+        """See `Store.documents`."""
+        found: dict[str, float] = {}
+        for path, written in self._objects.names(_below(prefix)):
+            name, _, number = path.rpartition("/")
+            if name.endswith(".json") and number.isdecimal():
+                found[name] = max(written, found.get(name, 0.0))
+        return found
+
+    def remove_document(self, name: str) -> None:
+        """See `Store.remove_document`."""
+        for number in sorted(self._numbers(check_document(name))):  # whoever reads meanwhile sees the newest
+            self._objects.delete(f"{name}/{number}")
 
     def _numbers(self, name: str) -> dict[int, float]:
         """Return the numbers of a document, and when each was written [s since 1970]."""

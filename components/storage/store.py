@@ -79,8 +79,15 @@ class Store(Protocol):
             A file in `folder` is not the one in the manifest; nothing is visible in the store.
         """
 
-    def fetch(self, key: str, folder: Path) -> None:
+    def fetch(self, key: str, folder: Path, only: Collection[str] | None = None) -> None:
         """Copy an artifact to `folder`, which appears in one step, every file checked.
+
+        Parameters
+        ----------
+        key, folder
+            From where to where.
+        only
+            Names of the files that are wanted; None: all. The manifest comes whole in any case.
 
         Raises
         ------
@@ -156,6 +163,12 @@ class Store(Protocol):
         ChangedDocumentError
             Another writer was faster: read again and decide again.
         """
+
+    def documents(self, prefix: str) -> dict[str, float]:
+        """Return the documents in the folder `prefix` and below: name -> when last written [s since 1970]."""
+
+    def remove_document(self, name: str) -> None:
+        """Remove a document that nobody writes any more; absent is no error."""
 
 
 def open_store(location: str, settings: StorageSettings | None = None, progress: Progress = SILENT) -> Store:

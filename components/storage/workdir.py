@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from components.config.storage import StorageSettings
 from components.progress import Progress
-from components.storage.artifact import Origin, Verified, run_step, step_key
+from components.storage.artifact import Origin, Verified, run_step, sha256_json, step_key
 from components.storage.store import Store, check_key, open_store, parse_location
+
+_PARTS = ".parts"
+"""Below a mirror: artifacts of which only some files are here."""
 
 
 class Workdir(Protocol):
@@ -22,8 +25,15 @@ class Workdir(Protocol):
     def location(self, key: str) -> str:
         """Return where an artifact is: a folder, or ``s3://bucket/prefix/<key>``."""
 
-    def fetch(self, key: str) -> Path:
+    def fetch(self, key: str, only: Collection[str] | None = None) -> Path:
         """Return the folder of an artifact on this machine; it is copied here if it was not yet.
+
+        Parameters
+        ----------
+        key
+            Of the artifact.
+        only
+            Names of the files that are wanted, for others need not be copied; None: all.
 
         Raises
         ------
@@ -74,7 +84,7 @@ class FolderWorkdir:
         """See `Workdir.location`."""
         return str(self.folder / key)
 
-    def fetch(self, key: str) -> Path:
+    def fetch(self, key: str, only: Collection[str] | None = None) -> Path:
         """See `Workdir.fetch`."""
         return self.folder / check_key(key)
 
@@ -103,11 +113,13 @@ class StoreWorkdir:
         """See `Workdir.location`."""
         return f"{self._location}/{key}"
 
-    def fetch(self, key: str) -> Path:
+    def fetch(self, key: str, only: Collection[str] | None = None) -> Path:
         """See `Workdir.fetch`."""
         folder = self._mirror / check_key(key)
+        if only is not None and not folder.exists():
+            folder = self._mirror / _PARTS / key / sha256_json(sorted(only))[:16]
         if not folder.exists():
-            self.store.fetch(key, folder)
+            self.store.fetch(key, folder, only)
         return folder
 
     def run(

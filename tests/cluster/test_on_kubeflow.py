@@ -46,7 +46,7 @@ def compiled(cluster: Cluster, folder: Path, seed: int) -> Path:
     settings.write_text(yaml.safe_dump({**preset, **yaml.safe_load(cluster.pods.read_text())}))
     path = folder / f"pipeline-{seed}.yaml"
     ssfr(
-        *("compile", settings, "--synthetic", "--output", path),
+        *("compile", settings, "--output", path),
         *("--data", f"{cluster.place}/data/universe", "--workdir", f"{cluster.place}/runs"),
         *("--repository", cluster.repository, *overrides(seed=seed)),
     )

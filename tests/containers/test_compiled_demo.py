@@ -97,9 +97,9 @@ def run(images: Any, storage: dict[str, Any], server: str, tmp_path_factory: pyt
     ssfr("upload", folder / "universe", DATA, "--settings", here)
     told = {f"storage__{key}": value for key, value in storage.items()}
     ssfr(
-        *("compile", "demo", "--synthetic", "--output", compiled),
+        *("compile", "demo", "--output", compiled),
         *("--data", DATA, "--workdir", WORKDIR, "--repository", REPOSITORY),
-        *overrides(**told, deployment__servers=[server], cluster__projection_parts=2),
+        *overrides(**told, deployment__servers=[server], cluster__projection_shards=2),
     )
     assert images.data in compiled.read_text()
     return Run(run_compiled(compiled, folder), open_store(WORKDIR, StorageSettings(**storage)))
@@ -139,8 +139,8 @@ def test_every_step_leaves_its_artifact_in_s3(run: Run) -> None:
 
 
 def test_data_steps_run_without_tensorflow_and_the_others_with_it(run: Run, images: Any) -> None:
-    # catalog, two parts of the projection and their union, preprocessing, manifest
-    assert run.log.count(f"Found image '{images.data}'") == 6
+    # catalog, the projection of one snapshot, what it is joined to, preprocessing, manifest
+    assert run.log.count(f"Found image '{images.data}'") == 5
     # three cases, evaluation, deployment, verification
     assert run.log.count(f"Found image '{images.train}'") == 6
 

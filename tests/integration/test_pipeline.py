@@ -93,7 +93,9 @@ def test_the_manifest_says_how_to_run_it_again(finished):
     manifest = json.loads((finished[0] / "manifest.json").read_text())
     assert set(manifest["steps"]) == {*STEPS} - {"training"} | {"training/composite", "report"}
     assert manifest["settings"]["training"]["epochs"] == 4
-    assert "SYNTHETIC" in manifest["origin"]
+    assert manifest["origin"].endswith("data: universe")
+    assert manifest["synthetic"] is True
+    assert "data: universe, a SYNTHETIC universe" in (finished[0] / "report.html").read_text()
     assert manifest["versions"]["keras"]
 
 

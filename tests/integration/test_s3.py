@@ -422,6 +422,21 @@ def test_a_file_that_changed_since_its_manifest_is_not_published(place: Place, t
     assert not place.client.list_multipart_uploads(Bucket=place.bucket).get("Uploads")
 
 
+def test_documents_are_listed_and_removed(place: Place) -> None:
+    store = place.store()
+    begun = time.time()
+    names = ["runs/1/run.json", "runs/2/run.json", "runs.json"]
+    for name in names:
+        store.write_document(name, 2, store.write_document(name, 1, None))
+    found = store.documents("runs")
+    assert set(found) == set(names[:2])
+    assert all(begun - 5 < written < time.time() + 5 for written in found.values())
+    store.remove_document(names[0])
+    assert store.read_document(names[0]) is None
+    assert list(store.documents("runs")) == names[1:2]
+    store.remove_document(names[0])
+
+
 def test_a_document_is_replaced_only_by_who_read_it(place: Place) -> None:
     store = place.store()
     assert store.read_document("models/champion.json") is None

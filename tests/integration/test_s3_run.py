@@ -1,8 +1,10 @@
 """A whole run with data, artifacts and models in S3: compiled as for a cluster, run by Kubeflow's runner."""
 
 import json
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import yaml
@@ -11,11 +13,14 @@ from kfp.components import load_component_from_text
 from s3_server import Place
 
 from components.config import Settings, load_settings
+from components.errors import InputError
 from components.progress import SILENT
 from components.serving.remote import RemoteRepository
 from components.serving.server import Server
+from components.step import open_step
 from components.storage.ledger import RUN
 from components.storage.store import open_store
+from components.storage.upload import upload
 from pipelines.cluster import compile_pipeline
 
 SMALL = {
@@ -30,7 +35,7 @@ SMALL = {
     },
     "evaluation": {"bootstrap": 100},
     "deployment": {"require_beats_baselines": False},
-    "cluster": {"projection_parts": 2, "retry": {"count": 0}},
+    "cluster": {"projection_shards": 2, "retry": {"count": 0}},
 }
 STEPS = {"catalog", "projection", "preprocessing", "training/composite", "evaluation", "report", "deployment"}
 
@@ -48,52 +53,96 @@ def settings(place: Place, tmp_path) -> Settings:
     return load_settings(path)
 
 
+def run(compiled, root) -> list[str]:
+    """Run a compiled pipeline, and return the names of its tasks."""
+    local.init(
+        local.SubprocessRunner(use_venv=False),
+        pipeline_root=str(root),
+        workspace_root=str(root / "workspace"),
+    )
+    load_component_from_text(compiled)()
+    return sorted(path.parent.name for path in root.glob("**/executor_output.json"))
+
+
 @pytest.mark.filterwarnings("ignore")  # the runner's own, of pods' settings that it has no use for
-def test_a_run_in_s3_ends_with_a_served_model_and_the_next_one_finds_nothing_new(
+def test_a_run_in_s3_ends_with_a_served_model_and_the_next_one_begins_anew_only_with_new_data(
     place, settings, tmp_path, monkeypatch
 ):
     universe, file = tmp_path / "universe", tmp_path / "small.yaml"
-    size = ("--galaxies", 30, "--snapshots", "99", "--cells-min", 800, "--cells-max", 1500)
+    size = ("--galaxies", 30, "--snapshots", "99,95", "--cells-min", 800, "--cells-max", 1500)
     ssfr("simulate", universe, *size)
+    younger = tmp_path / "younger"
+    shutil.copytree(universe, younger, ignore=shutil.ignore_patterns("*_095*"))
     data, workdir, models = (f"s3://{place.bucket}/{name}" for name in ("universe", "runs", "models"))
-    assert "stored" in ssfr("upload", universe, data, "--settings", file)
-    assert "is there already" in ssfr("upload", universe, data, "--settings", file)
+    assert f"{data}/1: stored" in ssfr("upload", younger, data, "--settings", file)
+    assert f"{data}/1: is there already" in ssfr("upload", younger, data, "--settings", file)
 
-    compiled = compile_pipeline(
-        settings, preset="small", data=data, workdir=workdir, repository=models, synthetic=True
-    )
+    compiled = compile_pipeline(settings, preset="small", data=data, workdir=workdir, repository=models)
     store = open_store(workdir, settings.storage)
-    runs = []
-    for number in range(2):
-        monkeypatch.setenv(RUN, f"run-{number}")
-        root = tmp_path / f"kfp{number}"
-        local.init(
-            local.SubprocessRunner(use_venv=False),
-            pipeline_root=str(root),
-            workspace_root=str(root / "workspace"),
-        )
-        load_component_from_text(compiled)()
-        runs.append(store.artifacts())
-        made = [path.parent.name for path in root.glob("**/executor_output.json")]
-        if number == 0:
-            (reference,) = root.glob("**/training/model")
-            assert json.loads(reference.read_text())["location"].startswith(f"{workdir}/training/")
-            assert reference.stat().st_size < 1000
-            (page,) = root.glob("**/evaluation/report")
-            assert page.read_text().startswith("<!doctype html>")
-            (metrics,) = root.glob("**/evaluation/executor_output.json")
-            assert "composite.test.rmse_dex" in metrics.read_text()
-        else:
-            assert sorted(made) == ["catalog", "manifest"]
-            (summary,) = root.glob("**/manifest/summary")
-            assert "there was nothing new to do" in summary.read_text()
-    assert runs[0] == runs[1]
+    roots = [tmp_path / f"kfp{number}" for number in range(3)]
+    records = []
 
-    record = store.read_document("runs/run-0/run.json").data
-    assert (record["state"], set(record["steps"])) == ("SUCCEEDED", STEPS)
+    def run_next() -> list[str]:
+        monkeypatch.setenv(RUN, f"run-{len(records)}")
+        tasks = run(compiled, roots[len(records)])
+        records.append(store.read_document(f"runs/run-{len(records)}/run.json").data)
+        return tasks
+
+    run_next()
+    first = store.artifacts()
+    (reference,) = roots[0].glob("**/training/model")
+    assert json.loads(reference.read_text())["location"].startswith(f"{workdir}/training/")
+    assert reference.stat().st_size < 1000
+    (page,) = roots[0].glob("**/evaluation/report")
+    assert page.read_text().startswith("<!doctype html>")
+    assert "universe, a SYNTHETIC universe" in page.read_text()
+    (metrics,) = roots[0].glob("**/evaluation/executor_output.json")
+    assert "composite.test.rmse_dex" in metrics.read_text()
+
+    assert run_next() == ["catalog", "manifest"]
+    (summary,) = roots[1].glob("**/manifest/summary")
+    assert "there was nothing new to do" in summary.read_text()
+    assert store.artifacts() == first
+
+    assert f"{data}/2: stored" in ssfr("upload", universe, data, "--settings", file)
+    assert "deployment" in run_next()
+    assert [record["steps"]["catalog"]["data"] for record in records] == [f"{data}/{n}" for n in (1, 1, 2)]
+    snapshots = [set(record["steps"]["catalog"]["figures"]["snapshots"]) for record in records]
+    assert snapshots == [{"99"}, {"99"}, {"99", "95"}]
+    drawn = [records[number]["steps"]["projection/099"]["artifact"] for number in (0, 2)]
+    assert drawn[0] == drawn[1]
+    assert {record["state"] for record in records} == {"SUCCEEDED"}
+    assert set(records[0]["steps"]) == {*STEPS, "projection/099"}
+    assert set(records[2]["steps"]) == {*STEPS, "projection/099", "projection/095"}
+    drawn = [record["steps"]["projection/099"]["artifact"] for record in (records[0], records[2])]
+    assert drawn[0] == drawn[1]
+    assert records[0]["steps"]["catalog"]["synthetic"]
+
     repository = RemoteRepository(models, "ssfr", settings.storage)
     labels = repository.read()
     folder = tmp_path / "served"
     repository.pull(folder, labels)
     with Server(folder, settings.serving.model_copy(update={"port": 0}), SILENT) as server:
         assert server.manager.ready
+
+
+def test_a_step_sees_the_data_that_the_first_step_took_and_copies_them_only_for_its_work(
+    place, settings, tmp_path
+):
+    folder, data = tmp_path / "pictures", f"s3://{place.bucket}/pictures"
+    folder.mkdir()
+
+    def put(text: str) -> None:
+        (folder / "labels.csv").write_text(text)
+        upload(folder, data, settings.storage, SILENT)
+
+    with open_step("catalog", f"s3://{place.bucket}/runs", settings.model_dump_json()) as step:
+        with pytest.raises(InputError, match="nothing was uploaded there"):
+            step.bring(data)
+        put("old")
+        taken = step.bring(data)
+        put("new")
+        assert (taken.location, step.bring(data).location) == (f"{data}/1", f"{data}/2")
+        assert taken.fingerprint == step.bring(taken.location).fingerprint != step.bring(data).fingerprint
+        assert not (tmp_path / "scratch").exists()
+        assert (Path(step.bring(taken.location).folder()) / "labels.csv").read_text() == "old"

@@ -18,7 +18,8 @@ from pipelines.cluster import compile_command, compile_pipeline
 from pipelines.options import preset_path
 
 PRESETS = ("demo", "thesis", "recommended")
-STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "deployment")
+DRAWING = ("projection-shard", "projection-joined")
+STEPS = ("catalog", *DRAWING, "preprocessing", "training", "evaluation", "deployment")
 EVERY_POD = (*STEPS, "manifest")
 PLACES = {
     "data": "s3://ssfr/tng100",
@@ -59,6 +60,15 @@ class Pipeline:
         self.parameters = self.spec["root"]["inputDefinitions"]["parameters"]
 
 
+def loops(pipeline):
+    return [task for task in pipeline.tasks.values() if "parameterIterator" in task]
+
+
+def room(step):
+    """The folder of a task's code, and its name among the pods."""
+    return "projection" if step in DRAWING else step
+
+
 @pytest.fixture(scope="module", params=PRESETS)
 def preset(request):
     return request.param
@@ -82,9 +92,9 @@ def test_images_hold_what_a_step_needs_and_no_more(plain):
     version = ClusterSettings().images.data.rpartition(":")[2]
     images = {step: container["image"] for step, container in plain.containers.items()}
     data, train = f"ssfr/data:{version}", f"ssfr/train:{version}"
-    assert images == dict.fromkeys(
-        ("catalog", "projection", "preprocessing", "manifest"), data
-    ) | dict.fromkeys(("training", "evaluation", "deployment"), train)
+    assert images == dict.fromkeys(("catalog", *DRAWING, "preprocessing", "manifest"), data) | dict.fromkeys(
+        ("training", "evaluation", "deployment"), train
+    )
     assert {pod["imagePullPolicy"] for pod in plain.pods.values()} == {"IfNotPresent"}
 
 
@@ -103,8 +113,7 @@ def test_requests_and_limits_of_every_pod_are_set(plain):
     }
     small, busy = ("1", "2", "4096Mi", "8192Mi"), ("2", "2", "4096Mi", "8192Mi")
     assert rooms == dict.fromkeys(STEPS, small) | {
-        "projection": busy,
-        "training": busy,
+        **dict.fromkeys((*DRAWING, "training"), busy),
         "manifest": ("0.1", "1", "512Mi", "1024Mi"),
     }
 
@@ -135,7 +144,7 @@ def test_failed_tasks_are_tried_again_after_growing_waits(plain):
 
 def test_attempts_and_runs_end_in_time(plain):
     hours = {step: int(pod["activeDeadlineSeconds"]) / 3600 for step, pod in plain.pods.items()}
-    assert hours == dict.fromkeys(STEPS, 6) | {"projection": 24, "training": 24, "manifest": 0.5}
+    assert hours == dict.fromkeys(STEPS, 6) | dict.fromkeys((*DRAWING, "training"), 24) | {"manifest": 0.5}
     limits = plain.platform["platforms"]["kubernetes"]["pipelineConfig"]
     assert limits == {"activeDeadlineSeconds": 72 * 3600, "resourceTtlOnCompletion": 168 * 3600}
 
@@ -168,7 +177,7 @@ def test_pods_say_what_they_are_and_know_their_run(plain):
     for step, pod in plain.pods.items():
         assert pod["podMetadata"]["labels"] == {
             "app.kubernetes.io/part-of": "ssfr",
-            "app.kubernetes.io/component": step,
+            "app.kubernetes.io/component": room(step),
         }
         (field,) = pod["fieldPathAsEnv"]
         assert field["name"] == "SSFR_RUN"
@@ -176,32 +185,37 @@ def test_pods_say_what_they_are_and_know_their_run(plain):
 
 
 def test_every_case_is_trained_by_a_task_of_its_own_so_many_at_a_time(preset, plain):
-    (loop,) = (task for task in plain.tasks.values() if "parameterIterator" in task)
+    (loop,) = (task for task in loops(plain) if "raw" in task["parameterIterator"]["items"])
     cases = [case.name for case in load_settings(preset_path(preset)).cases]
     assert json.loads(loop["parameterIterator"]["items"]["raw"]) == cases
     assert loop["iteratorPolicy"]["parallelismLimit"] == 4
 
 
-def test_maps_are_drawn_in_parts_and_joined_on_request():
-    pipeline = Pipeline(compiled(cluster={"projection_parts": 3, "parallel_parts": 2}))
-    (loop,) = (
-        task
-        for name, task in pipeline.tasks.items()
-        if "parameterIterator" in task and "preprocessing" not in task.get("dependentTasks", ())
-    )
-    assert json.loads(loop["parameterIterator"]["items"]["raw"]) == [0, 1, 2]
+def test_every_snapshot_that_the_first_step_finds_is_drawn_by_tasks_of_its_own_and_joined():
+    pipeline = Pipeline(compiled(cluster={"projection_shards": 3, "parallel_shards": 2}))
+    assert pipeline.tasks["catalog"]["inputs"]["parameters"]["tasks"]["runtimeValue"]["constant"] == 3
+    (loop,) = (task for task in loops(pipeline) if "raw" not in task["parameterIterator"]["items"])
+    channel = loop["parameterIterator"]["items"]["inputParameter"]
+    given = [task["inputs"]["parameters"].get(channel, {}) for task in pipeline.tasks.values()]
+    (source,) = (one["taskOutputParameter"] for one in given if "taskOutputParameter" in one)
+    assert source == {"producerTask": "catalog", "outputParameterKey": "shards"}
     assert loop["iteratorPolicy"]["parallelismLimit"] == 2
-    assert {*pipeline.containers} == {*EVERY_POD, "projection-part", "projection-joined"} - {"projection"}
-    for step in ("projection-part", "projection-joined"):
-        container = pipeline.containers[step]
-        assert container["image"].startswith("ssfr/data:")
-        assert container["resources"]["resourceCpuRequest"] == "2"
-        assert container["args"][-1] == code_digest("projection")
+    given = pipeline.tasks["projection-shard"]["inputs"]["parameters"]
+    for name in ("snapshot", "shard", "shards"):
+        assert given[name]["parameterExpressionSelector"] == f'parseJson(string_value)["{name}"]'
+    for step in DRAWING:
+        assert pipeline.containers[step]["image"].startswith("ssfr/data:")
         assert "secretAsEnv" in pipeline.pods[step]
-    parameters = pipeline.tasks["projection-part"]["inputs"]["parameters"]
-    assert parameters["parts"]["runtimeValue"]["constant"] == 3
     joined = pipeline.tasks["projection-joined"]["inputs"]["artifacts"]["drawn"]["taskOutputArtifact"]
-    assert joined["outputArtifactKey"].endswith("projection-part-maps")
+    assert joined["outputArtifactKey"].endswith("projection-shard-maps")
+
+
+@pytest.mark.parametrize(("skip", "wanted"), [(True, "== 'yes'"), (False, "!= ''")])
+def test_what_follows_the_first_step_is_done_for_something_new_or_on_request_always(skip, wanted):
+    tasks = Pipeline(compiled(cluster={"skip_unchanged": skip})).tasks.values()
+    policies = [task.get("triggerPolicy", {}) for task in tasks]
+    (condition,) = (policy["condition"] for policy in policies if "condition" in policy)
+    assert condition == f"inputs.parameter_values['pipelinechannel--catalog-Output'] {wanted}"
 
 
 def test_the_manifest_follows_whatever_becomes_of_the_steps(plain):
@@ -216,7 +230,7 @@ def test_the_manifest_follows_whatever_becomes_of_the_steps(plain):
 
 def test_finished_tasks_are_told_apart_by_our_code(plain):
     for step, container in plain.containers.items():
-        assert container["args"][-2:] == ["--code", code_digest(step)]
+        assert container["args"][-2:] == ["--code", code_digest(room(step))]
         assert plain.tasks[step]["cachingOptions"] == {}
 
 
@@ -225,21 +239,23 @@ def test_every_argument_is_a_default(preset, plain):
     defaults = {name: of["defaultValue"] for name, of in plain.parameters.items()}
     settings = load_settings(preset_path(preset))
     assert parse_settings(json.loads(defaults.pop("settings")), "compiled") == settings
-    origin = f"{preset} preset; data: simulation tng100"
-    assert defaults == PLACES | {"origin": origin, "synthetic": False}
+    assert defaults == PLACES | {"origin": f"{preset} preset; data: tng100"}
     assert plain.spec["pipelineInfo"]["name"] == f"ssfr-{preset}"
 
 
-def test_made_up_galaxies_are_called_so():
-    parameters = Pipeline(compiled(synthetic=True)).parameters
-    assert parameters["synthetic"]["defaultValue"] is True
-    assert "SYNTHETIC" in parameters["origin"]["defaultValue"]
+def test_the_first_step_says_which_data_they_are_and_whether_they_are_made_up(plain):
+    def given(step, parameter):
+        of = plain.tasks[step]["inputs"]["parameters"][parameter]
+        return of.get("componentInputParameter") or of["taskOutputParameter"]["outputParameterKey"]
+
+    assert given("evaluation", "synthetic").endswith("catalog-synthetic")
+    assert given("projection-joined", "data").endswith("catalog-data")
 
 
 def test_kubeflow_reads_what_was_compiled(preset):
     loaded = kfp_components.load_component_from_text(compiled(preset))
     assert loaded.name == f"ssfr-{preset}"
-    assert set(loaded.component_spec.inputs) == {*PLACES, "settings", "origin", "synthetic"}
+    assert set(loaded.component_spec.inputs) == {*PLACES, "settings", "origin"}
     assert set(loaded.platform_spec.platforms) == {"kubernetes"}
 
 
@@ -282,20 +298,20 @@ def test_operators_choose_images_room_nodes_and_surroundings():
         assert pod["securityContext"] == {"runAsUser": "10001", "runAsNonRoot": True}
     assert any(task.get("iteratorPolicy") == {"parallelismLimit": 2} for task in pipeline.tasks.values())
     skipped = {step for step in EVERY_POD if pipeline.tasks[step]["cachingOptions"].get("enableCache")}
-    assert skipped == set(STEPS)  # the manifest is of this run alone
+    assert skipped == set(STEPS) - {"catalog"}  # there may be new data; the manifest is of this run alone
 
 
 def test_data_on_a_claim_are_mounted_where_they_are_read():
     pipeline = Pipeline(compiled(cluster={"data_claim": "tng"}, data="/data/tng50"))
     mounted = {step for step, pod in pipeline.pods.items() if "pvcMount" in pod}
-    assert mounted == {"catalog", "projection"}
+    assert mounted == {"catalog", *DRAWING}
     assert pipeline.pods["catalog"]["pvcMount"][0]["mountPath"] == "/data"
     assert pipeline.parameters["data"]["defaultValue"] == "/data/tng50"
 
 
 def test_pictures_join_at_the_third_step():
     pipeline = Pipeline(compiled("images", data="images:s3://ssfr/pictures"))
-    assert set(pipeline.containers) == {"ingest", *STEPS[2:], "manifest"}
+    assert set(pipeline.containers) == {"ingest", *STEPS[3:], "manifest"}
     assert pipeline.parameters["data"]["defaultValue"] == "s3://ssfr/pictures"
     assert pipeline.containers["ingest"]["args"][-1] == code_digest("preprocessing")
 

@@ -7,6 +7,7 @@ from stored_artifacts import FILES, write_artifact
 
 from components.config import Settings, parse_settings
 from components.manifest.record import run, summary
+from components.shards import Shard
 from components.storage import ledger
 from components.storage.ledger import ended, mark_of, note, noted, run_name, write_record
 from components.storage.store import open_store
@@ -46,9 +47,19 @@ def test_a_task_that_is_tried_again_notes_again(store, tmp_path):
     assert noted(store, "first", ["training/mass"])["training/mass"]["artifact"] == "training/4567"
 
 
+def test_runs_that_share_an_artifact_tell_their_own_of_it(store, tmp_path):
+    key = published(store, tmp_path, "catalog/0123")
+    for run_of, data in (("first", "data/1"), ("second", "data/3")):
+        note(store, run_of, "catalog", key, {"data": data})
+    told = [noted(store, run_of, ["catalog"])["catalog"] for run_of in ("first", "second")]
+    assert [entry["data"] for entry in told] == ["data/1", "data/3"]
+    assert {entry["artifact"] for entry in told} == {key}
+
+
 def test_a_label_may_be_in_words(store, tmp_path):
-    note(store, "first", "projection/1 of 4", published(store, tmp_path, "projection_part/0123"))
-    assert list(noted(store, "first", ["projection/1 of 4", "projection/2 of 4"])) == ["projection/1 of 4"]
+    labels = [Shard(99, number, 4).label for number in range(4)]
+    note(store, "first", labels[1], published(store, tmp_path, "projection_shard/099-1/0123"))
+    assert list(noted(store, "first", labels)) == ["projection/099 2 of 4"]
 
 
 def test_what_was_removed_meanwhile_is_not_noted(store):
@@ -72,6 +83,16 @@ def test_the_manifest_of_a_failed_run_tells_what_is_whole(store, tmp_path):
     assert (record["state"], record["error"], record["data"]) == ("FAILED", "Task training failed.", "d")
     assert list(record["steps"]) == ["training/mass"]
     assert Settings.model_validate(record["settings"]) == SETTINGS
+
+
+def test_the_manifest_names_the_shards_that_were_drawn(store, tmp_path):
+    figures = {"figures": {"snapshots": {"99": {"galaxies": 300}, "95": {"galaxies": 30}}}}
+    note(store, "one", "catalog", published(store, tmp_path, "catalog/0123"), {**figures, "tasks": 2})
+    for shard in (Shard(99, 0, 2), Shard(95, 0, 1)):
+        key = published(store, tmp_path, f"projection_shard/{shard.snapshot:03d}-{shard.shard}/0123")
+        note(store, "one", shard.label, key)
+    record = run(store, "one", SETTINGS, GIVEN, ASKED, FAILED)
+    assert list(record["steps"]) == ["catalog", "projection/099 1 of 2", "projection/095"]
 
 
 def test_a_run_that_did_everything_is_found_by_the_next_one_with_the_same_data_settings_and_repository(

@@ -4,6 +4,7 @@ import pytest
 
 from components.errors import InputError
 from pipelines.local import Data
+from pipelines.options import origin
 
 
 def test_a_folder_is_a_simulation_unless_it_is_said_to_hold_images(tmp_path):
@@ -31,3 +32,16 @@ def test_a_simulation_may_have_pictures_beside_it(tmp_path, where):
 def test_what_is_not_there_is_refused(text, said):
     with pytest.raises(InputError, match=said):
         Data.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("location", "images", "called"),
+    [
+        ("/data/tng50", False, "tng50"),
+        ("s3://ssfr/data/tng50/", False, "tng50"),
+        ("s3://ssfr/data/tng50/2", False, "tng50/2"),
+        ("/data/pictures", True, "image catalogue pictures"),
+    ],
+)
+def test_data_are_called_by_their_name(location, images, called):
+    assert origin("demo", location, images) == f"demo preset; data: {called}"

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import tng_files
 
+from components import shards as sharing
 from components.config import UniverseSettings, parse_settings
 from components.errors import InputError
 from components.progress import SILENT, Progress
@@ -114,10 +115,10 @@ def draw(path, galaxies, settings):
     return draw_galaxy(open_universe(path), *first(galaxies), settings)
 
 
-def run(output, path, sample_dir, settings, source=None, part=(0, 1)):
+def run(output, path, sample_dir, settings, source=None, shard=None):
     output.mkdir(exist_ok=True)
     heard, source = Heard(), source or open_universe(path)
-    figures = project.run(output, source, sample_dir, settings, Progress(heard), part)
+    figures = project.run(output, source, sample_dir, settings, Progress(heard), shard)
     return figures, heard
 
 
@@ -474,7 +475,7 @@ def test_any_number_of_workers_gives_the_same_files(written, sample_dir, tmp_pat
 
 
 def test_a_run_goes_on_after_the_files_that_are_whole(written, sample_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(project, "GALAXIES_A_SHARD", 2)
+    monkeypatch.setattr(project, "GALAXIES_A_FILE", 2)
     output = tmp_path / "maps"
     figures, _ = run(output, written, sample_dir, settings_with())
     before = digests(output)
@@ -491,34 +492,97 @@ def test_a_run_goes_on_after_the_files_that_are_whole(written, sample_dir, tmp_p
     assert started["done"] == len(pd.read_csv(output / "projection.csv")) - 4
 
 
-@pytest.mark.parametrize("parts", [2, 50])
-def test_parts_that_are_joined_are_what_one_task_draws(written, sample_dir, tmp_path, monkeypatch, parts):
-    monkeypatch.setattr(project, "GALAXIES_A_SHARD", 2)
+@pytest.fixture
+def small_files(monkeypatch):
+    """Two galaxies a file of maps: several files a snapshot."""
+    for module in (project, sharing):
+        monkeypatch.setattr(module, "GALAXIES_A_FILE", 2)
+
+
+def all_shards(galaxies, tasks):
+    counts = galaxies["snapshot"].value_counts(sort=False)
+    figures = {"snapshots": {str(snapshot): {"galaxies": count} for snapshot, count in counts.items()}}
+    return sharing.shards(figures, tasks)
+
+
+def draw_shards(folder, path, sample_dir, galaxies, tasks, settings):
+    """Draw each shard into a folder of its own."""
+    folder.mkdir()
+    drawn = {shard: folder / f"{shard.snapshot}-{shard.shard}" for shard in all_shards(galaxies, tasks)}
+    for shard, output in drawn.items():
+        run(output, path, sample_dir, settings, shard=shard)
+    return drawn
+
+
+def join(output, drawn, sample_dir, settings):
+    output.mkdir()
+    heard = Heard()
+    return project.join(output, drawn, sample_dir, settings, Progress(heard)), heard
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 50])
+@pytest.mark.usefixtures("small_files")
+def test_shards_that_are_joined_are_what_one_task_draws(written, sample_dir, galaxies, tmp_path, tasks):
     figures, _ = run(tmp_path / "whole", written, sample_dir, settings_with())
-    joined = tmp_path / "joined"
-    joined.mkdir()
-    drawn = []
-    for part in range(parts):
-        folder = tmp_path / f"part{part}"
-        run(folder, written, sample_dir, settings_with(), part=(part, parts))
-        drawn += [shutil.move(file, joined / file.name) for file in folder.glob("maps-*.h5")]
-    assert len(drawn) == len(list((tmp_path / "whole").glob("maps-*.h5"))) > 2
-    again, heard = run(joined, written, sample_dir, settings_with())
-    assert again == figures and digests(joined) == digests(tmp_path / "whole")
-    started = next(event for event in heard.events if event["kind"] == "task")
-    assert started["done"] == started["total"]
+    drawn = draw_shards(tmp_path / "drawn", written, sample_dir, galaxies, tasks, settings_with())
+    files = [file.name for folder in drawn.values() for file in folder.glob("maps-*.h5")]
+    assert sorted(files) == sorted(file.name for file in (tmp_path / "whole").glob("maps-*.h5"))
+    again, heard = join(tmp_path / "joined", drawn.values(), sample_dir, settings_with())
+    assert again == figures and digests(tmp_path / "joined") == digests(tmp_path / "whole")
+    ended = [event for event in heard.events if event["kind"] == "task"][-1]
+    assert ended["done"] == ended["total"] == len(galaxies)
 
 
-def test_too_many_bad_galaxies_in_all_parts_together_end_the_run(universe, galaxies, tmp_path, monkeypatch):
-    monkeypatch.setattr(project, "GALAXIES_A_SHARD", 1)
+def test_a_snapshot_has_as_many_shards_as_asked_for_but_none_without_a_file():
+    figures = {"snapshots": {"95": {"galaxies": 256}, "99": {"galaxies": 600}, "91": {"galaxies": 0}}}
+    shards = sharing.shards(figures, 2)
+    assert shards == [(99, 0, 2), (99, 1, 2), (95, 0, 1)]
+    assert [shard.label for shard in shards] == [
+        "projection/099 1 of 2",
+        "projection/099 2 of 2",
+        "projection/095",
+    ]
+
+
+@pytest.mark.usefixtures("small_files")
+def test_only_its_own_rows_matter_to_a_shard(galaxies, tmp_path):
+    more = galaxies.iloc[:2].assign(snapshot=90)
+    for name, table in {
+        "before": galaxies,
+        "measured anew": galaxies.assign(sfr=0.0),
+        "with another snapshot": pd.concat([galaxies, more], ignore_index=True),
+        "another galaxy": galaxies.assign(subhalo_id=galaxies["subhalo_id"].replace(first(galaxies)[1], 0)),
+        "in another halo": galaxies.assign(halo_id=galaxies["halo_id"] + 1),
+    }.items():
+        write_sample(tmp_path / name, table)
+    shards = all_shards(galaxies, 2)
+
+    def digests_of(name):
+        return [project.rows_of(tmp_path / name, shard) for shard in shards]
+
+    before = digests_of("before")
+    assert len(set(before)) == len(shards) == 4
+    assert digests_of("measured anew") == digests_of("with another snapshot") == before
+    changed = [new != old for new, old in zip(digests_of("another galaxy"), before, strict=True)]
+    assert sum(changed[:2]) == 1
+    assert not set(digests_of("in another halo")) & set(before)
+
+
+@pytest.mark.usefixtures("small_files")
+def test_a_shard_that_is_missing_is_told_when_they_are_joined(written, sample_dir, galaxies, tmp_path):
+    drawn = draw_shards(tmp_path / "drawn", written, sample_dir, galaxies, 1, settings_with())
+    with pytest.raises(InputError, match=r"no shard drew maps-099-000\.h5"):
+        join(tmp_path / "joined", list(drawn.values())[1:], sample_dir, settings_with())
+
+
+def test_too_many_bad_galaxies_in_all_shards_together_end_the_run(universe, galaxies, tmp_path):
     sample_dir = write_sample(tmp_path / "sample", galaxies)
-    for subhalo in galaxies["subhalo_id"][:2]:
-        change(universe, 0, int(subhalo), "Masses", poison)
-    joined, settings = tmp_path / "joined", settings_with(max_set_aside=1.5 / len(galaxies))
-    for part in range(2):
-        run(joined, universe, sample_dir, settings, part=(part, 2))
+    for snapshot, of in galaxies.groupby("snapshot"):
+        change(universe, 0, int(of["subhalo_id"].iloc[0]), "Masses", poison, snapshot)
+    settings = settings_with(max_set_aside=1.5 / len(galaxies))
+    drawn = draw_shards(tmp_path / "drawn", universe, sample_dir, galaxies, 1, settings)
     with pytest.raises(InputError, match=rf"2 of {len(galaxies)} galaxies .*max_set_aside"):
-        run(joined, universe, sample_dir, settings)
+        join(tmp_path / "joined", drawn.values(), sample_dir, settings)
 
 
 def test_a_damaged_file_of_maps_is_drawn_again(written, sample_dir, tmp_path):

@@ -25,6 +25,7 @@ from components.storage.store import (
     open_store,
     parse_location,
 )
+from components.storage.workdir import StoreWorkdir
 
 HOUR = 3600.0
 words = st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9._=+-]{0,10}\Z").filter(lambda word: word != MANIFEST)
@@ -45,6 +46,19 @@ def test_an_artifact_comes_back_as_it_was(store: Store, tmp_path: Path) -> None:
     assert contents(tmp_path / "back") == FILES
     assert store.manifest("training/1") == json.loads((tmp_path / "back" / MANIFEST).read_text())
     assert store.manifest("training/2") is None
+
+
+def test_only_the_files_that_are_wanted_come_back_if_so_asked(store: Store, tmp_path: Path) -> None:
+    store.publish(write_artifact(tmp_path), "training/1")
+    store.fetch("training/1", tmp_path / "some", ["empty", "absent"])
+    workdir = StoreWorkdir("store", store, tmp_path / "mirror")
+    some = workdir.fetch("training/1", ["empty"])
+    for folder in (tmp_path / "some", some):
+        assert {path.name for path in folder.iterdir()} == {"empty", MANIFEST}
+    assert workdir.fetch("training/1", ["empty"]) == some != workdir.fetch("training/1", ["report.html"])
+    whole = workdir.fetch("training/1")
+    assert contents(whole) == FILES
+    assert workdir.fetch("training/1", ["empty"]) == whole
 
 
 def test_the_first_publisher_wins(store: Store, tmp_path: Path) -> None:
@@ -155,6 +169,20 @@ def test_what_a_killed_publisher_left_goes_when_it_is_old(tmp_path: Path) -> Non
     store.clean(keep=1, older_than_s=0)
     assert young.exists()
     assert not old.exists()
+
+
+def test_documents_are_listed_and_removed(store: Store) -> None:
+    begun = time.time()
+    names = ["runs/1/run.json", "runs/2/run.json", "runs.json"]
+    for name in names:
+        store.write_document(name, 2, store.write_document(name, 1, None))
+    found = store.documents("runs")
+    assert set(found) == set(names[:2])
+    assert all(begun - 5 < written < time.time() + 5 for written in found.values())
+    store.remove_document(names[0])
+    assert store.read_document(names[0]) is None
+    assert list(store.documents("runs")) == names[1:2]
+    store.remove_document(names[0])
 
 
 def test_a_document_is_replaced_only_by_who_read_it(store: Store) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from components.config import SimulationSettings
 from components.errors import InputError
-from components.simulation import Source, open_source
+from components.simulation import Source, is_of_snapshot, open_source
 
 LIMITS = SimulationSettings()
 
@@ -124,6 +124,29 @@ def test_fingerprint_changes_with_a_file_and_not_without(universe: Path, tmp_pat
     assert opened(universe).fingerprint() == before
     os.utime(tng.cell_file(universe, 1), ns=(1, 1))
     assert opened(universe).fingerprint() != before
+
+
+def test_the_fingerprint_of_a_snapshot_is_of_its_own_files(tmp_path: Path) -> None:
+    tng.write_universe(tmp_path, snapshot=99)
+    before, whole = opened(tmp_path).fingerprint(99), opened(tmp_path).fingerprint()
+    tng.write_universe(tmp_path, snapshot=98)
+    tng.write_trees(tmp_path, TREES, (0, 6))
+    assert opened(tmp_path).fingerprint(99) == before != opened(tmp_path).fingerprint(98)
+    assert opened(tmp_path).fingerprint() != whole
+    for file in (tng.catalogue_file(tmp_path, 0), tng.cell_file(tmp_path, 0), tng.offset_file(tmp_path)):
+        earlier = opened(tmp_path).fingerprint(99)
+        os.utime(file, ns=(1, 1))
+        assert opened(tmp_path).fingerprint(99) != earlier
+
+
+@pytest.mark.parametrize("above", ["", "output/", "tng/output/"])
+def test_files_are_told_apart_by_snapshot_wherever_they_lie(above: str) -> None:
+    assert is_of_snapshot(99, f"{above}groups_099/fof_subhalo_tab_099.0.hdf5")
+    assert is_of_snapshot(99, f"{above}snapdir_099/snap_099.3.hdf5")
+    assert is_of_snapshot(99, "postprocessing/offsets/offsets_099.hdf5")
+    assert not is_of_snapshot(99, f"{above}snapdir_098/snap_098.3.hdf5")
+    assert not is_of_snapshot(99, "postprocessing/trees/SubLink/tree_extended.0.hdf5")
+    assert not is_of_snapshot(99, "universe.json")
 
 
 # --- merger trees

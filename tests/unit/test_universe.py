@@ -19,6 +19,7 @@ from astropy.cosmology import FlatLambdaCDM
 from components.config import UniverseSettings
 from components.errors import InputError, LockedError
 from components.progress import SILENT, Progress
+from components.simulation import MARKER
 from components.simulation.universe import write_universe
 from components.simulation.universe.cells import make_halo_data
 from components.simulation.universe.cosmology import BOX_CKPC_H, REDSHIFTS, age_gyr, scale_factor
@@ -26,7 +27,6 @@ from components.simulation.universe.gas import Gas, Phase, equation_of_state_k, 
 from components.simulation.universe.halos import FRAGMENT, halo_count, make_halo
 from components.simulation.universe.laws import star_formation_rate
 from components.simulation.universe.recipe import HYDROGEN_PER_MSUN_KPC3, THRESHOLD_CM3, Galaxy
-from components.simulation.universe.write import MARKER
 from components.units import BOLTZMANN_ERG_K, PROTON_MASS_G
 
 GAS, STARS = 0, 4

@@ -23,6 +23,7 @@ from components.config import UniverseSettings
 from components.errors import InputError, LockedError
 from components.processes import die_with
 from components.progress import Progress, Task
+from components.simulation.source import MARKER
 from components.simulation.universe.cells import GAS, HaloData, Table, make_halo_data, make_outer_fuzz
 from components.simulation.universe.cosmology import REDSHIFTS
 from components.simulation.universe.layout import (
@@ -41,8 +42,6 @@ from components.storage.artifact import atomic_file, read_json, write_json
 
 RECIPE = 1
 """Version of docs/universe.md: universes of another version are never continued."""
-
-MARKER = "universe.json"
 
 
 def write_universe(directory: Path, settings: UniverseSettings, progress: Progress) -> None:

@@ -1,4 +1,4 @@
-"""Files of maps: up to 256 galaxies of one snapshot in each, written whole or not at all."""
+"""Files of maps: some galaxies of one snapshot in each, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ import h5py
 
 from components.config import Settings
 from components.projection.draw import GalaxyMaps, drawn_fields, drawn_units
+from components.shards import GALAXIES_A_FILE
 from components.simulation import Header
 from components.storage.artifact import atomic_file
-
-GALAXIES_A_SHARD = 256
 
 
 @dataclass(frozen=True)
@@ -34,12 +33,12 @@ class Record:
     reason: str = ""
 
 
-def shard_name(snapshot: int, number: int) -> str:
+def file_name(snapshot: int, number: int) -> str:
     """Return the name of a snapshot's file of maps."""
     return f"maps-{snapshot:03d}-{number:03d}.h5"
 
 
-def write_shard(
+def write_maps(
     path: Path, header: Header, settings: Settings, galaxies: Iterable[tuple[int, GalaxyMaps | str]]
 ) -> list[Record]:
     """Write the maps of some galaxies of a snapshot, one galaxy in memory at a time.
@@ -65,7 +64,7 @@ def write_shard(
         maps = file.create_dataset(
             "maps",
             shape=(0, len(fields), side, side),
-            maxshape=(GALAXIES_A_SHARD, len(fields), side, side),
+            maxshape=(GALAXIES_A_FILE, len(fields), side, side),
             dtype="f4",
             chunks=(1, len(fields), side, side),
             shuffle=True,

@@ -1,0 +1,123 @@
+"""Maps drawn shard by shard, as pods do: data and artifacts in S3, each task on a machine of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp.dsl import Dataset
+from s3_server import Place
+from stored_artifacts import contents
+
+from components.catalog.component import catalog
+from components.config import UniverseSettings, parse_settings
+from components.progress import SILENT
+from components.projection.component import projection, projection_joined, projection_shard
+from components.simulation.universe import write_universe
+from components.storage.store import Store, open_store
+from components.storage.upload import upload
+
+
+class Cluster:
+    """Does the tasks of the first two steps one after another, as pods that share nothing but S3."""
+
+    def __init__(self, place: Place, folder: Path) -> None:
+        self.place, self.folder = place, folder
+        self.workdir = f"s3://{place.bucket}/runs"
+        self.store: Store = open_store(self.workdir, place.settings())
+        self._pods = 0
+
+    def catalog(self, data: str) -> tuple[Any, Dataset]:
+        scratch, given = self._pod()
+        sample = Dataset(uri=str(scratch / "sample"))
+        return catalog.python_func(data=data, repository="", sample=sample, tasks=2, **given), sample
+
+    def draw(self, task: Callable[..., None], **arguments: Any) -> tuple[Path, Dataset]:
+        """Do a task that makes maps; return what was on its machine, and the reference to them."""
+        scratch, given = self._pod()
+        maps = Dataset(uri=str(scratch / "maps"))
+        task.python_func(maps=maps, **arguments, **given)
+        return scratch, maps
+
+    def run(self, data: str) -> tuple[str, dict[str, Path]]:
+        """Return the key of the joined maps, and each shard's machine by the key of what it made."""
+        found, sample = self.catalog(data)
+        drawn, machines = [], {}
+        for shard in found.shards:
+            machine, maps = self.draw(projection_shard, data=found.data, sample=sample, **shard)
+            drawn.append(maps)
+            machines[key_of(maps)] = machine
+        _, joined = self.draw(projection_joined, data=found.data, sample=sample, drawn=drawn)
+        return key_of(joined), machines
+
+    def _pod(self) -> tuple[Path, dict[str, str]]:
+        self._pods += 1
+        scratch = self.folder / f"pod{self._pods}"
+        scratch.mkdir(parents=True)
+        storage = self.place.settings(scratch=str(scratch)).model_dump(mode="json")
+        projection = {"pixels": 16, "workers": 1}
+        settings = parse_settings({"projection": projection, "storage": storage}, "test")
+        return scratch, {"workdir": self.workdir, "settings": settings.model_dump_json()}
+
+
+def key_of(reference: Dataset) -> str:
+    return json.loads(Path(reference.path).read_text())["key"]
+
+
+def hdf5_of_simulation(machine: Path) -> set[str]:
+    return {path.name for path in machine.rglob("*.hdf5")}
+
+
+@pytest.fixture
+def universe(tmp_path: Path) -> Path:
+    path = tmp_path / "universe"
+    recipe = UniverseSettings(
+        galaxies=5, snapshots=(99, 95), cells_min=800, cells_max=1000, chunks=1, workers=1
+    )
+    write_universe(path, recipe, SILENT)
+    return path
+
+
+def test_of_a_new_snapshot_its_own_maps_alone_are_drawn(place: Place, universe: Path, tmp_path: Path) -> None:
+    cluster, data = Cluster(place, tmp_path / "pods"), f"s3://{place.bucket}/universe"
+    earlier = tmp_path / "earlier"
+    shutil.copytree(universe, earlier, ignore=shutil.ignore_patterns("*_095*"))
+
+    upload(earlier, data, place.settings(), SILENT)
+    first, machines = cluster.run(data)
+    (old,) = machines
+    assert old.startswith("projection_shard/099-0/")
+    before = cluster.store.artifacts("projection_shard")
+
+    upload(universe, data, place.settings(), SILENT)
+    second, machines = cluster.run(data)
+    assert set(machines) > {old} and second != first
+    assert hdf5_of_simulation(machines.pop(old)) == set()
+    ((new, machine),) = machines.items()
+    assert new.startswith("projection_shard/095-0/")
+    assert hdf5_of_simulation(machine) == {
+        "fof_subhalo_tab_095.0.hdf5",
+        "snap_095.0.hdf5",
+        "offsets_095.hdf5",
+    }
+    assert [one for one in cluster.store.artifacts("projection_shard") if one.key != new] == before
+    assert (
+        cluster.store.clean("projection_shard", keep=1, older_than_s=0) == []
+    )  # the newest of each snapshot
+
+
+def test_joined_shards_are_the_artifact_of_one_task(place: Place, universe: Path, tmp_path: Path) -> None:
+    cluster, data = Cluster(place, tmp_path / "pods"), f"s3://{place.bucket}/universe"
+    upload(universe, data, place.settings(), SILENT)
+    key, _ = cluster.run(data)
+    cluster.store.fetch(key, tmp_path / "joined")
+    cluster.store.remove(key)
+    found, sample = cluster.catalog(data)
+    _, maps = cluster.draw(projection, data=found.data, sample=sample)
+    assert key_of(maps) == key
+    cluster.store.fetch(key, tmp_path / "whole")
+    assert contents(tmp_path / "joined") == contents(tmp_path / "whole")
