@@ -173,9 +173,8 @@ def kill_rounds(
             process.wait()
             watcher.look()
             wrong += _named_but_absent(root, repository.name)
-            there = ModelFolder(root, repository.name).versions()
-            leftovers = [path for path in (root / repository.name).iterdir() if path.name.startswith(".")]
-            ended = not leftovers and served(root)[1] == {"stable": target} and there == sorted({target, 3})
+            there, leftovers = _there(repository, root)
+            ended = _is_done(repository, root, target)
             tally["ended" if ended else "cut" if leftovers or target in there else "not begun"] += 1
     assert model_sync(repository.location, root, storage, "--once", **options).wait() == 0
     last = ModelFolder(root, repository.name)
@@ -191,11 +190,28 @@ def _seconds_of_work(
     """Return how long a look takes that brings one version and removes another [s]."""
     assert model_sync(repository.location, root, storage, "--once", **options).wait() == 0
     label(repository, stable=2)
-    process = model_sync(repository.location, root, storage, "--once", **options)
+    process = model_sync(repository.location, root, storage, **options)
     begun(process)
     started = time.monotonic()
-    assert process.wait() == 0
-    return time.monotonic() - started
+    while not _is_done(repository, root, 2):
+        assert process.poll() is None
+        time.sleep(0.005)
+    seconds = time.monotonic() - started
+    process.kill()
+    process.wait()
+    return seconds
+
+
+def _is_done(repository: RemoteRepository, root: Path, target: int) -> bool:
+    """Whether `target` is there and served, the version before it gone, and nothing left of the work."""
+    there, leftovers = _there(repository, root)
+    return not leftovers and served(root)[1] == {"stable": target} and there == sorted({target, 3})
+
+
+def _there(repository: RemoteRepository, root: Path) -> tuple[list[int], list[Path]]:
+    """Return the versions that a server would see, and what else lies beside them."""
+    folder = ModelFolder(root, repository.name)
+    return folder.versions(), [path for path in folder.path.iterdir() if path.name.startswith(".")]
 
 
 def _named_but_absent(root: Path, name: str) -> list[str]:
