@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from components.progress import Progress
 from components.storage import artifact
 from components.storage.artifact import MANIFEST
-from components.storage.store import Store
+from components.storage.store import ChangedDocumentError, Store
 
 FILES = {"report.html": b"<p>", "sub/maps 1% é.h5": bytes(range(256)) * 40, "empty": b""}
 
@@ -49,6 +51,36 @@ def publish_together(stores: list[Store], folders: list[Path], key: str) -> list
 
     with ThreadPoolExecutor(len(stores)) as pool:
         return list(pool.map(publish, stores, folders))
+
+
+def check_listing_of_documents(store: Store) -> None:
+    """Documents are listed with their times, and removed."""
+    begun = time.time()
+    names = ["runs/1/run.json", "runs/2/run.json", "runs.json"]
+    for name in names:
+        store.write_document(name, 2, store.write_document(name, 1, None))
+    found = store.documents("runs")
+    assert set(found) == set(names[:2])
+    assert all(begun - 5 < written < time.time() + 5 for written in found.values())
+    store.remove_document(names[0])
+    assert store.read_document(names[0]) is None
+    assert list(store.documents("runs")) == names[1:2]
+    store.remove_document(names[0])
+
+
+def check_replacing_of_a_document(store: Store) -> None:
+    """Who did not read the newest version can't replace it."""
+    assert store.read_document("models/champion.json") is None
+    first = store.write_document("models/champion.json", {"version": 1}, None)
+    with pytest.raises(ChangedDocumentError, match=r"champion\.json: changed by another writer"):
+        store.write_document("models/champion.json", {"version": 9}, None)
+    second = store.write_document("models/champion.json", {"version": 2}, first)
+    for late in (None, first):
+        with pytest.raises(ChangedDocumentError):
+            store.write_document("models/champion.json", {"version": 9}, late)
+    document = store.read_document("models/champion.json")
+    assert document is not None
+    assert (document.data, document.version) == ({"version": 2}, second)
 
 
 class Said(Progress):

@@ -222,10 +222,11 @@ class Client:
             except InputError as error:
                 reason = str(error)
             if time.monotonic() >= deadline:
+                waited = time.monotonic() - started
                 raise InputError(
-                    f"{self.address}: {self._asked_for()} was not version {version} within"
-                    f" {deadline - started:.3g} s ({self._problem_of(version) or reason}); see that the"
-                    " server follows the repository and that its model-sync runs"
+                    f"{self.address}: {self._asked_for()} was not version {version} after {waited:.1f} s"
+                    f" ({self._problem_of(version) or reason}); see that the server follows the repository"
+                    " and that its model-sync runs"
                 )
             time.sleep(_LOOK_S)
 

@@ -18,7 +18,16 @@ import botocore.auth
 import pytest
 from faulty_proxy import Fault, FaultyProxy, Plan, faulty_proxy, random_faults
 from s3_server import ACCESS_KEY, READER_ACCESS_KEY, READER_SECRET_KEY, SECRET_KEY, Place, S3Server
-from stored_artifacts import FILES, Said, contents, publish_together, random_bytes, write_artifact
+from stored_artifacts import (
+    FILES,
+    Said,
+    check_listing_of_documents,
+    check_replacing_of_a_document,
+    contents,
+    publish_together,
+    random_bytes,
+    write_artifact,
+)
 
 from components.errors import DamagedArtifactError, InputError
 from components.storage.artifact import MANIFEST
@@ -423,33 +432,11 @@ def test_a_file_that_changed_since_its_manifest_is_not_published(place: Place, t
 
 
 def test_documents_are_listed_and_removed(place: Place) -> None:
-    store = place.store()
-    begun = time.time()
-    names = ["runs/1/run.json", "runs/2/run.json", "runs.json"]
-    for name in names:
-        store.write_document(name, 2, store.write_document(name, 1, None))
-    found = store.documents("runs")
-    assert set(found) == set(names[:2])
-    assert all(begun - 5 < written < time.time() + 5 for written in found.values())
-    store.remove_document(names[0])
-    assert store.read_document(names[0]) is None
-    assert list(store.documents("runs")) == names[1:2]
-    store.remove_document(names[0])
+    check_listing_of_documents(place.store())
 
 
 def test_a_document_is_replaced_only_by_who_read_it(place: Place) -> None:
-    store = place.store()
-    assert store.read_document("models/champion.json") is None
-    first = store.write_document("models/champion.json", {"version": 1}, None)
-    with pytest.raises(ChangedDocumentError, match=r"champion\.json: changed by another writer"):
-        store.write_document("models/champion.json", {"version": 9}, None)
-    second = store.write_document("models/champion.json", {"version": 2}, first)
-    for late in (None, first):
-        with pytest.raises(ChangedDocumentError):
-            store.write_document("models/champion.json", {"version": 9}, late)
-    document = place.store().read_document("models/champion.json")
-    assert document is not None
-    assert (document.data, document.version) == ({"version": 2}, second)
+    check_replacing_of_a_document(place.store())
 
 
 def test_of_writers_at_the_same_time_one_wins_even_if_they_write_the_same(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,8 @@ from pipelines.endpoint import KubeflowError
 from pipelines.options import preset_path
 from pipelines.schedule import read_schedules, schedule
 
+pytestmark = pytest.mark.usefixtures("no_endpoint")
+
 ROOT = Path(__file__).resolve().parents[2]
 WEEKLY = {
     "name": "weekly",
@@ -28,30 +29,13 @@ WEEKLY = {
 NIGHTLY = {**WEEKLY, "name": "nightly", "cron": "0 0 1 * * *", "experiment": "nights", "max_concurrency": 2}
 
 
-@pytest.fixture(autouse=True)
-def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("KFP_ENDPOINT", "KF_PIPELINES_TOKEN", "KF_PIPELINES_SA_TOKEN_PATH", "SSL_CERT_FILE"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(scope="module")
-def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return compile_small(tmp_path_factory.mktemp("compiled") / "small.yaml")
-
-
-@pytest.fixture
-def kfp() -> Iterator[KfpServer]:
-    with kfp_server() as server:
-        yield server
-
-
 class File:
     """A file of schedules, beside a compiled pipeline."""
 
-    def __init__(self, folder: Path, compiled: Path, kfp: KfpServer) -> None:
+    def __init__(self, folder: Path, pipeline: Path, kfp: KfpServer) -> None:
         self.path = folder / "schedules.yaml"
         self.pipeline = folder / "small.yaml"
-        self.pipeline.write_bytes(compiled.read_bytes())
+        self.pipeline.write_bytes(pipeline.read_bytes())
         self._kfp = kfp
 
     def apply(self, *schedules: dict[str, Any], dry_run: bool = False, **top: Any) -> list[tuple[str, str]]:
@@ -72,8 +56,8 @@ class File:
 
 
 @pytest.fixture
-def file(tmp_path: Path, compiled: Path, kfp: KfpServer) -> File:
-    return File(tmp_path, compiled, kfp)
+def file(tmp_path: Path, pipeline: Path, kfp: KfpServer) -> File:
+    return File(tmp_path, pipeline, kfp)
 
 
 def names(kfp: KfpServer) -> list[str]:
@@ -208,17 +192,17 @@ def test_one_that_another_removed_meanwhile_is_no_error(file: File, kfp: KfpServ
     file.apply()
 
 
-def test_all_pages_are_looked_at(compiled: Path, tmp_path: Path) -> None:
+def test_all_pages_are_looked_at(pipeline: Path, tmp_path: Path) -> None:
     with kfp_server(page=1) as kfp:
-        file = File(tmp_path, compiled, kfp)
+        file = File(tmp_path, pipeline, kfp)
         many = [{**WEEKLY, "name": f"number-{number}"} for number in range(4)]
         file.apply(*many)
         assert file.apply(*many) == []
 
 
-def test_a_cluster_of_several_users_is_reconciled_in_one_namespace(compiled: Path, tmp_path: Path) -> None:
+def test_a_cluster_of_several_users_is_reconciled_in_one_namespace(pipeline: Path, tmp_path: Path) -> None:
     with kfp_server(multi_user=True) as kfp:
-        path = File(tmp_path, compiled, kfp).path
+        path = File(tmp_path, pipeline, kfp).path
         path.write_text(yaml.safe_dump({"schedules": [WEEKLY]}))
         schedule(path, host=kfp.endpoint, namespace="ada")
         assert {one.namespace for one in kfp.recurring_runs.values()} == {"ada"}

@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from stored_artifacts import FILES, contents, publish_together, write_artifact
+from stored_artifacts import (
+    FILES,
+    check_listing_of_documents,
+    check_replacing_of_a_document,
+    contents,
+    publish_together,
+    write_artifact,
+)
 
 from components.config.storage import StorageSettings
 from components.errors import DamagedArtifactError, InputError
@@ -172,30 +179,11 @@ def test_what_a_killed_publisher_left_goes_when_it_is_old(tmp_path: Path) -> Non
 
 
 def test_documents_are_listed_and_removed(store: Store) -> None:
-    begun = time.time()
-    names = ["runs/1/run.json", "runs/2/run.json", "runs.json"]
-    for name in names:
-        store.write_document(name, 2, store.write_document(name, 1, None))
-    found = store.documents("runs")
-    assert set(found) == set(names[:2])
-    assert all(begun - 5 < written < time.time() + 5 for written in found.values())
-    store.remove_document(names[0])
-    assert store.read_document(names[0]) is None
-    assert list(store.documents("runs")) == names[1:2]
-    store.remove_document(names[0])
+    check_listing_of_documents(store)
 
 
 def test_a_document_is_replaced_only_by_who_read_it(store: Store) -> None:
-    assert store.read_document("models/champion.json") is None
-    first = store.write_document("models/champion.json", {"version": 1}, None)
-    with pytest.raises(ChangedDocumentError, match=r"champion\.json: changed by another writer"):
-        store.write_document("models/champion.json", {"version": 9}, None)
-    second = store.write_document("models/champion.json", {"version": 2}, first)
-    with pytest.raises(ChangedDocumentError):
-        store.write_document("models/champion.json", {"version": 9}, first)
-    document = store.read_document("models/champion.json")
-    assert document is not None
-    assert (document.data, document.version) == ({"version": 2}, second)
+    check_replacing_of_a_document(store)
 
 
 def test_no_increment_of_many_writers_is_lost(store: Store) -> None:
