@@ -47,13 +47,13 @@ class TensorSpec:
     shape: tuple[int | None, ...]
 
     @cached_property
-    def number(self) -> int:
-        """Of the dtype in messages."""
+    def enum(self) -> int:
+        """The dtype's number in messages."""
         return int(self.dtype.as_datatype_enum)
 
     @cached_property
-    def numpy(self) -> np.dtype[Any]:
-        """The dtype of arrays."""
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """That of arrays."""
         return np.dtype(self.dtype.as_numpy_dtype)
 
     @classmethod
@@ -115,12 +115,12 @@ def from_proto(proto: TensorProto, expected: TensorSpec) -> np.ndarray:
         Another dtype, another shape, or fewer or more values than the shape declares.
     """
     shape = tuple(dim.size for dim in proto.tensor_shape.dim)
-    if proto.dtype != expected.number:
+    if proto.dtype != expected.enum:
         raise ValueError(f"expected {expected}, got dtype {_dtype_name(proto.dtype)}")
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0 or not expected.accepts(shape):
         raise ValueError(f"expected {expected}, got shape {shape}")
     count = math.prod(shape)
-    dtype = expected.numpy
+    dtype = expected.numpy_dtype
     content = proto.tensor_content
     if content and dtype.kind != "O":
         if len(content) != count * dtype.itemsize:
