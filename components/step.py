@@ -16,7 +16,7 @@ from components.errors import InputError
 from components.processes import die_with, owner_on_this_machine
 from components.progress import EventFile, LogLines, Progress, disk_is_full, has_error
 from components.storage.artifact import Origin, read_json, sha256_json, write_json
-from components.storage.ledger import ended, mark_of, note, run_name
+from components.storage.ledger import ended, note, run_name
 from components.storage.store import Bucket, parse_location
 from components.storage.upload import find
 from components.storage.workdir import Workdir, open_workdir
@@ -39,23 +39,28 @@ class Data:
     """A later step that is told this finds the very same data, whatever was uploaded meanwhile."""
     files: Mapping[str, Mapping[str, Any]] | None
     """Digest and size [bytes] of each uploaded file, by name; None: data of this machine's."""
-    _bring: Callable[[Collection[str] | None], str]
+    _bring: Callable[[Collection[str]], str]
 
     @property
     def fingerprint(self) -> str | None:
         """Digest of uploaded data; None: ask those who know which files of a folder matter."""
         return None if self.files is None else sha256_json(self.files)
 
-    def folder(self) -> str:
-        """Return where the data are on this machine; uploaded ones are copied here if they were not yet."""
-        return self._bring(None)
+    def folder(self, without: Callable[[str], bool] = lambda name: False) -> str:
+        """Return where the data are on this machine; uploaded ones are copied here if they were not yet.
+
+        Parameters
+        ----------
+        without
+            Which files the work does not read, though they count: these need not be copied.
+        """
+        return self._bring({name for name in self.files or () if not without(name)})
 
     def part(self, wanted: Callable[[str], bool]) -> Data:
         """Return the data of which, where they are uploaded ones, only some files count and are copied."""
         if self.files is None:
             return self
-        files = {name: of for name, of in self.files.items() if wanted(name)}
-        return replace(self, files=files, _bring=lambda _: self._bring(files))
+        return replace(self, files={name: of for name, of in self.files.items() if wanted(name)})
 
 
 @dataclass(frozen=True)
@@ -77,13 +82,13 @@ class Step:
     """The settings as they came, JSON."""
 
     def go_on(self, key: str, repository: str) -> str:
-        """Return "yes", or "no" where an earlier run did all that follows the first step's artifact.
+        """Return "yes", or "no" where the last run did all that follows the first step's artifact.
 
         Only of runs whose steps are in pods of their own; here, steps look for themselves.
         """
         if self.run is None:
             return "yes"
-        earlier = ended(self.workdir.store, mark_of(key, self.asked, repository))
+        earlier = ended(self.workdir.store, key, self.asked, repository)
         if earlier is None:
             return "yes"
         self.progress.say(f"nothing new: run {earlier} ended with these data, settings and code")

@@ -19,6 +19,8 @@ from pipelines.options import Overrides, Preset, origin, parse_overrides, preset
 from pipelines.placement import DATA_MOUNT
 
 _PASSWORD = re.compile(r"://[^/\s\"]*@")
+_UPLOADED = re.compile(r"(?:.*/)?[^/]*[^/0-9][^/]*(?P<generation>/[0-9]+)?")
+"""A name that is no number, and what `ssfr upload` numbers below it."""
 _SUFFIXES = (".yaml", ".yml")
 _LONGEST_NAME = 50
 """Of a pipeline: Kubernetes allows 63 characters to a version's name, and 13 are the digest."""
@@ -42,8 +44,8 @@ def compile_pipeline(
     preset
         Name of the settings: the pipeline is called after it.
     data
-        ``s3://bucket/prefix/NAME`` or, on the claim `cluster.data_claim`, ``/data/FOLDER``; pictures are
-        ``images:`` either.
+        ``s3://bucket/prefix/NAME``, ``.../NAME/NUMBER`` for always the same generation or, on the claim
+        `cluster.data_claim`, ``/data/FOLDER``; pictures are ``images:`` either.
     workdir
         Place of the run's artifacts in S3.
     repository
@@ -150,7 +152,16 @@ def _parse_data(text: str, cluster: ClusterSettings) -> tuple[str, bool]:
     location = text.removeprefix("images:")
     images = location != text
     if location.startswith("s3://"):
-        return _in_s3("--data", location), images
+        location = _in_s3("--data", location)
+        uploaded = _UPLOADED.fullmatch(location.removeprefix("s3://").partition("/")[2])
+        if uploaded is None:
+            raise InputError(
+                f"--data {text}: the name is missing; expected s3://bucket/prefix/NAME, or .../NAME/NUMBER"
+                " for always the same generation"
+            )
+        if cluster.caching and uploaded["generation"] is None:
+            raise _may_change(text, f"a generation, as {text.rstrip('/')}/1")
+        return location, images
     folder = Path(location)
     if not folder.is_relative_to(DATA_MOUNT) or ".." in folder.parts:
         raise InputError(
@@ -159,7 +170,15 @@ def _parse_data(text: str, cluster: ClusterSettings) -> tuple[str, bool]:
         )
     if cluster.data_claim is None:
         raise InputError(f"--data {text}: {DATA_MOUNT} is the claim cluster.data_claim, which is not set")
+    if cluster.caching:
+        raise _may_change(text, "a generation of uploaded data, as s3://bucket/prefix/NAME/1")
     return str(folder), images
+
+
+def _may_change(data: str, other: str) -> InputError:
+    return InputError(
+        f"--data {data}: with cluster.caching Kubeflow would never look whether it has changed; name {other}"
+    )
 
 
 def _in_s3(option: str, location: str) -> str:

@@ -52,6 +52,11 @@ class Data:
     location: str
     images: bool
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether the galaxies are made up; of pictures, whatever lies beside them, nobody knows."""
+        return not self.images and is_synthetic(self.location)
+
     @staticmethod
     def parse(text: str) -> Data:
         """Read ``DIR`` or ``images:DIR``.
@@ -156,7 +161,7 @@ def run(
         outcome = _outcome(workdir, heard.artifacts)
         # A run that stops early does not take the place of a whole one.
         manifest = MANIFEST if until is None else f"manifest-{until}.json"
-        _write_manifest(workdir / manifest, settings, arguments, outcome, started)
+        _write_manifest(workdir / manifest, settings, data, arguments, outcome, started)
         if until is None:
             shutil.rmtree(workdir / STAGING, ignore_errors=True)
         return outcome
@@ -298,7 +303,12 @@ def _outcome(workdir: Path, artifacts: dict[str, Path]) -> Outcome:
 
 
 def _write_manifest(
-    path: Path, settings: Settings, arguments: dict[str, Any], outcome: Outcome, started: float
+    path: Path,
+    settings: Settings,
+    data: Data,
+    arguments: dict[str, Any],
+    outcome: Outcome,
+    started: float,
 ) -> None:
     """Write what it takes to run this again."""
     steps = {label: read_json(folder / MANIFEST) for label, folder in outcome.artifacts.items()}
@@ -306,9 +316,9 @@ def _write_manifest(
         path,
         {
             "settings": settings.model_dump(mode="json"),
-            "data": arguments["data"],
+            "data": data.location,
             "origin": arguments["origin"],
-            "synthetic": is_synthetic(arguments["data"]),
+            "synthetic": data.synthetic,
             "repository": arguments["repository"],
             "steps": steps,
             "seconds": round(time.time() - started, 1),

@@ -16,6 +16,8 @@ from components.config import ServingSettings, Settings, load_settings, parse_se
 from components.errors import InputError
 from components.progress import Progress
 from components.serving.remote import RemoteRepository
+from components.storage.artifact import read_json
+from components.storage.store import Bucket, expired, open_store, parse_location
 from pipelines.display import display
 from pipelines.study import IMAGE_STEPS, STEPS
 
@@ -92,21 +94,24 @@ def upload(
     from components.simulation import MARKER
     from components.storage.upload import upload as store
 
+    place, source = parse_location(location), folder.resolve()
     if location.rstrip("/").rpartition("/")[2] in _STEPS:
         raise InputError(f"{location}: a step's name, whose artifacts ssfr clean removes; choose another")
-    if not (folder / MARKER).exists() and (folder.parent / MARKER).exists():
-        raise InputError(f"{folder}: upload {folder.parent}, which says that these galaxies are synthetic")
+    if not (source / MARKER).exists() and (source.parent / MARKER).exists():
+        raise InputError(f"{folder}: upload {source.parent}, which says that these galaxies are synthetic")
     with display(Console(stderr=True)) as sink:
         where, new = store(folder, location, _settings(settings, None).storage, Progress(sink))
-    print(
-        f"{where}: {'stored' if new else 'is there already'}; --data {location} is the newest at any time,"
-        f" --data {where} always this one"
-    )
+    said = f"{where}: {'stored' if new else 'is there already'}"
+    if isinstance(place, Bucket):
+        said += f"; --data {location} is the newest at any time, --data {where} always this one"
+    print(said)
 
 
 def clean(
     location: Annotated[str, typer.Argument(help="workdir of runs: a folder, or s3://bucket/prefix")],
-    keep: Annotated[int, typer.Option(min=1, help="of each kind that stay, the newest")] = 3,
+    keep: Annotated[
+        int, typer.Option(min=1, help="the newest of each kind stay, and all of the newest runs")
+    ] = 3,
     older_than: Annotated[float, typer.Option(min=0, help="[days] the younger ones stay")] = 30.0,
     generations: Annotated[
         bool, typer.Option("--generations", help="LOCATION is of uploaded data: their old generations go")
@@ -116,29 +121,36 @@ def clean(
 ) -> None:
     """Remove old artifacts and records of runs, and what killed publishers left; models and data stay."""
     from components.storage import ledger, upload
-    from components.storage.store import expired, open_store
 
     with display(Console(stderr=True)) as sink:
         storage, progress = _settings(settings, None).storage, Progress(sink)
+        seconds, gone = older_than * 24 * 3600, []
         if generations:
-            store, name = upload.generations(location, storage, progress)
-            folders: tuple[str, ...] = (name,)
+            what, stays = "generations", ""
+            gone += upload.clean(
+                location, storage, progress, keep=keep, older_than_s=seconds, dry_run=dry_run
+            )
         else:
-            # Only what steps made: below a workdir may lie models and data as well.
-            store, folders = open_store(location, storage, progress), _STEPS
-        seconds = older_than * 24 * 3600
-        gone = []
-        for folder in folders:
-            if dry_run:
-                gone += expired(store.artifacts(folder), keep, seconds, ())
-            else:
-                gone += store.clean(folder, keep=keep, older_than_s=seconds)
-        if not generations:
+            what, stays = "artifacts and records", f", and what the newest {keep} runs made or found"
+            store = open_store(location, storage, progress)
+            never = ledger.artifacts_of_newest(store, keep) | _of_last_run(location)
+            for folder in _STEPS:  # only what steps made: below a workdir may lie models and data as well
+                if dry_run:
+                    gone += expired(store.artifacts(folder), keep, seconds, never)
+                else:
+                    gone += store.clean(folder, keep=keep, older_than_s=seconds, never=never)
             gone += ledger.forget(store, keep=keep, older_than_s=seconds, dry_run=dry_run)
     for key in gone:
         print(key)
-    what = "generations" if generations else "artifacts and records"
-    print(f"{len(gone)} {what} {'would go' if dry_run else 'are gone'}; the newest {keep} of a kind stay")
+    would = "would go" if dry_run else "are gone"
+    print(f"{len(gone)} {what} {would}; the newest {keep} of a kind stay{stays}")
+
+
+def _of_last_run(workdir: str) -> set[str]:
+    """Return the artifacts of the last run on this machine in a folder, of which there is no record."""
+    place = parse_location(workdir)
+    written = [] if isinstance(place, Bucket) else map(read_json, place.glob("manifest*.json"))
+    return {f"{step['step']}/{step['key']}" for run in written for step in run.get("steps", {}).values()}
 
 
 @contextmanager

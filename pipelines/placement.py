@@ -12,8 +12,6 @@ DATA_MOUNT = "/data"
 _CONFIG_MOUNT = "/etc/ssfr"
 _DATA_STEPS = ("catalog", "projection", "ingest", "preprocessing", "manifest")
 _READ_DATA = ("catalog", "projection", "ingest")
-_NEVER_SKIPPED = ("catalog", "ingest", "manifest")
-"""What they are told is the same for new data, or for another run."""
 _ROOMS = {"ingest": "preprocessing"}
 """Folder in `components` of a step that has none of its own name."""
 _KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
@@ -47,7 +45,7 @@ def place(task: Any, step: str, cluster: ClusterSettings) -> Any:
     # Kubeflow's key of a finished task knows the command line, but neither what it imports nor (in 2.17)
     # its environment; the program ignores arguments that it does not know.
     task.container_spec.args += ["--code", code_digest(_ROOMS.get(step, step))]
-    task.set_caching_options(cluster.caching and step not in _NEVER_SKIPPED)
+    task.set_caching_options(cluster.caching and step != "manifest")
     return task
 
 

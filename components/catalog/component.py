@@ -14,7 +14,7 @@ def catalog(
 ) -> NamedTuple("Found", [("Output", str), ("data", str), ("synthetic", bool), ("shards", list)]):  # type: ignore[valid-type]
     """Select the galaxies of the sample; find out what later steps must know of the data.
 
-    Beside the sample it gives: `Output`, "no" if an earlier run did all that follows, else "yes"; `data`,
+    Beside the sample it gives: `Output`, "no" if the last run did all that follows, else "yes"; `data`,
     where later steps find the same data, though others may be uploaded meanwhile; `synthetic`, whether the
     galaxies are made up; and `shards`, the tasks that draw the maps.
 
@@ -31,21 +31,23 @@ def catalog(
     from typing import Any
 
     from components.shards import shards
-    from components.simulation import Source, is_synthetic, open_source
+    from components.simulation import Source, is_of_cells, is_of_simulation, is_synthetic, open_source
     from components.step import open_step
 
     with open_step("catalog", workdir, settings) as step:
-        brought = step.bring(data)
+        everything = step.bring(data)
+        brought = everything.part(is_of_simulation)
 
         def source() -> Source:
-            return open_source(brought.folder(), step.settings.simulation)
+            return open_source(brought.folder(without=is_of_cells), step.settings.simulation)
 
         def work(output: Path) -> dict[str, Any]:
             from components.catalog.select import run
 
             return run(output, source(), step.settings, step.progress)
 
-        told = {"data": brought.location, "synthetic": is_synthetic(brought.location, brought.files)}
+        synthetic = is_synthetic(everything.location, everything.files)
+        told = {"data": brought.location, "synthetic": synthetic}
         key = step.do(
             work,
             output=sample,

@@ -189,11 +189,11 @@ class ClusterSettings(Section):
     scratch_gib: Positive = Field(50.0, description="[GiB] of /tmp, where a step's inputs and outputs lie")
     skip_unchanged: bool = Field(
         True,
-        description="end after the first step if an earlier run of this workdir ended with the same data, settings, code and repository",
+        description="end after the first step if the last run of this workdir that ended with these settings and repository had the same data and code",
     )
     caching: bool = Field(
         False,
-        description="let Kubeflow skip tasks; a step finds its own finished artifact in any case, and looks whether it is still there",
+        description="let Kubeflow skip tasks, of data named as .../NAME/NUMBER; a step finds its own finished artifact in any case, and looks whether it is still there",
     )
     deadline_h: Positive = Field(72.0, description="[h] after which a run is ended")
     ttl_h: Positive = Field(168.0, description="[h] that pods and logs of an ended run are kept")

@@ -9,11 +9,13 @@ from typing import Any
 
 from components.config import Settings
 from components.shards import shards
-from components.storage.ledger import mark_of, noted, write_ended, write_record
+from components.storage.ledger import noted, write_ended, write_record
 from components.storage.store import Store
 
 SUCCEEDED = "SUCCEEDED"
 """As Kubeflow says it."""
+_OF_SHARDS = ("artifact", "bytes", "seconds", "started")
+"""What is told of each: there may be hundreds, and the rest is in the artifact's own manifest."""
 
 
 def run(
@@ -41,10 +43,17 @@ def run(
     """
     begun = noted(store, run_name, ["catalog", "ingest"])
     simulated = [one for one in begun.values() if "tasks" in one]
-    drawn = [shard.label for one in simulated for shard in shards(one["figures"], one["tasks"])]
+    labels = [shard.label for one in simulated for shard in shards(one["figures"], one["tasks"])]
+    drawn = {
+        label: {name: entry[name] for name in _OF_SHARDS}
+        for label, entry in noted(store, run_name, labels).items()
+    }
     cases = [f"training/{case.name}" for case in settings.cases]
     later = [*cases, "evaluation", "report", "deployment", "verification"]
-    steps = begun | noted(store, run_name, [*drawn, "projection", "preprocessing", *later])
+    steps = begun | drawn | noted(store, run_name, ["projection", "preprocessing", *later])
+    first = steps.get("catalog") or steps.get("ingest")
+    if status["state"] == SUCCEEDED and first is not None and "deployment" in steps:
+        write_ended(store, run_name, first["artifact"], given, asked["repository"])
     record = {
         "run": run_name,
         **status,
@@ -55,9 +64,6 @@ def run(
         "versions": {"python": platform.python_version(), "ssfr": metadata.version("ssfr")},
     }
     write_record(store, run_name, record)
-    if status["state"] == SUCCEEDED and "deployment" in steps:
-        first = steps.get("catalog") or steps["ingest"]
-        write_ended(store, run_name, mark_of(first["artifact"], given, asked["repository"]))
     return record
 
 

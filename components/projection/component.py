@@ -20,11 +20,11 @@ def projection(workdir: str, data: str, settings: str, sample: Input[Dataset], m
     from pathlib import Path
     from typing import Any
 
-    from components.simulation import Source, open_source
+    from components.simulation import Source, is_of_simulation, open_source
     from components.step import open_step
 
     with open_step("projection", workdir, settings) as step:
-        brought = step.bring(data)
+        brought = step.bring(data).part(is_of_simulation)
         sample_dir = step.take(sample)
 
         def source() -> Source:
@@ -123,11 +123,11 @@ def projection_joined(
     from pathlib import Path
     from typing import Any
 
-    from components.simulation import open_source
+    from components.simulation import is_of_simulation, open_source
     from components.step import open_step
 
     with open_step("projection", workdir, settings) as step:
-        brought = step.bring(data)
+        brought = step.bring(data).part(is_of_simulation)
         sample_dir = step.take(sample)
 
         def fingerprint() -> str:

@@ -1,5 +1,23 @@
 """Where catalogues and cells come from: one protocol, several sources."""
 
-from components.simulation.source import MARKER, Header, Source, is_of_snapshot, is_synthetic, open_source
+from components.simulation.source import (
+    MARKER,
+    Header,
+    Source,
+    is_of_cells,
+    is_of_simulation,
+    is_of_snapshot,
+    is_synthetic,
+    open_source,
+)
 
-__all__ = ["MARKER", "Header", "Source", "is_of_snapshot", "is_synthetic", "open_source"]
+__all__ = [
+    "MARKER",
+    "Header",
+    "Source",
+    "is_of_cells",
+    "is_of_simulation",
+    "is_of_snapshot",
+    "is_synthetic",
+    "open_source",
+]

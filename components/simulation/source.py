@@ -16,7 +16,8 @@ from components.errors import InputError
 
 MARKER = "universe.json"
 """Lies beside the data of a universe that ssfr wrote."""
-_OF_SNAPSHOT = re.compile(r"(?:^|/)(?:(?:groups|snapdir)_(\d{3,})/[^/]+|offsets/offsets_(\d{3,}))\.hdf5$")
+_OF_SNAPSHOT = re.compile(r"(?:^|/)(?:(groups|snapdir)_(\d{3,})/[^/]+|offsets/offsets_(\d{3,}))\.hdf5$")
+_OF_TREES = re.compile(r"(?:^|/)trees/SubLink/[^/]+\.hdf5$")
 
 Aperture = Literal["subhalo", "halo"]
 """Whose cells: those bound to a subhalo, or all of a friends-of-friends halo."""
@@ -110,7 +111,18 @@ def is_of_snapshot(snapshot: int, name: str) -> bool:
     These are all that is read of it, but for the merger trees, which are of all snapshots together.
     """
     found = _OF_SNAPSHOT.search(name)
-    return found is not None and int(found[1] or found[2]) == snapshot
+    return found is not None and int(found[2] or found[3]) == snapshot
+
+
+def is_of_simulation(name: str) -> bool:
+    """Whether a file of a TNG directory is read at all: catalogues, cells, offsets and merger trees are."""
+    return _OF_SNAPSHOT.search(name) is not None or _OF_TREES.search(name) is not None
+
+
+def is_of_cells(name: str) -> bool:
+    """Whether a file of a TNG directory holds cells: most bytes of it, which no catalogue needs."""
+    found = _OF_SNAPSHOT.search(name)
+    return found is not None and found[1] == "snapdir"
 
 
 def open_source(location: str, settings: SimulationSettings) -> Source:

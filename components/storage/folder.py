@@ -137,8 +137,12 @@ class FolderStore:
 
     def documents(self, prefix: str) -> dict[str, float]:
         """See `Store.documents`."""
-        paths = [path for path in self._folder(prefix).rglob("*.json") if not path.name.startswith(".")]
-        return {path.relative_to(self._root).as_posix(): path.stat().st_mtime for path in paths}
+        times = {}
+        for path in self._folder(prefix).rglob("*.json"):
+            with suppress(FileNotFoundError):  # another may remove it at the same time
+                if not path.name.startswith("."):
+                    times[path.relative_to(self._root).as_posix()] = path.stat().st_mtime
+        return times
 
     def remove_document(self, name: str) -> None:
         """See `Store.remove_document`."""

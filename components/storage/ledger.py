@@ -11,6 +11,7 @@ import os
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from components.storage.artifact import every_code_digest, sha256_json
@@ -58,22 +59,13 @@ def noted(store: Store, run: str, labels: Iterable[str]) -> dict[str, dict[str, 
     return {label: document.data for label, document in found.items() if document is not None}
 
 
-def write_ended(store: Store, run: str, mark: str) -> None:
-    """Write down that a run did all there was to do for what `mark_of` names."""
-    replace_document(store, f"{_ENDED}/{mark}.json", {"run": run})
-
-
-def ended(store: Store, mark: str) -> str | None:
-    """Return the run that did all there was to do for what `mark_of` names, None if none did."""
-    document = store.read_document(f"{_ENDED}/{mark}.json")
-    return None if document is None else str(document.data["run"])
-
-
-def mark_of(catalogue: str, settings: str, repository: str) -> str:
-    """Return the digest of all that a whole run depends on.
+def write_ended(store: Store, run: str, catalogue: str, settings: str, repository: str) -> None:
+    """Write down that a run did all there was to do, and is the last that did with these settings.
 
     Parameters
     ----------
+    store, run
+        As of `note`.
     catalogue
         Key of the first step's artifact, in which the data are.
     settings
@@ -81,7 +73,22 @@ def mark_of(catalogue: str, settings: str, repository: str) -> str:
     repository
         That the model was deployed to.
     """
-    return sha256_json([catalogue, settings, repository, every_code_digest()])
+    replace_document(store, _ending(settings, repository), {"run": run, "mark": _mark(catalogue)})
+
+
+def ended(store: Store, catalogue: str, settings: str, repository: str) -> str | None:
+    """Return the last run that ended with these settings and this repository, arguments as `write_ended`.
+
+    None if there was none, or it had other data or other code: what it left may be another model, also
+    where a run before it had the same. Who is found is written anew, lest `forget` take it for old.
+    """
+    name = _ending(settings, repository)
+    document = store.read_document(name)
+    if document is None or document.data["mark"] != _mark(catalogue):
+        return None
+    with suppress(ChangedDocumentError):  # written just now is new enough
+        store.write_document(name, document.data, document.version)
+    return str(document.data["run"])
 
 
 def write_record(store: Store, run: str, record: dict[str, Any]) -> str:
@@ -94,7 +101,8 @@ def write_record(store: Store, run: str, record: dict[str, Any]) -> str:
 def forget(store: Store, *, keep: int, older_than_s: float, dry_run: bool = False) -> list[str]:
     """Remove what is written of old runs, and return which; arguments as `Store.clean`.
 
-    A run that would have found itself done looks at every step again, once, and finds them done.
+    The last run of a study is found by the next one for as long as there is a next one now and then; after
+    that, the next one does all steps whose artifacts were removed as well.
     """
     documents: dict[str, list[str]] = defaultdict(list)
     times = store.documents(_RUNS) | store.documents(_ENDED)
@@ -103,7 +111,8 @@ def forget(store: Store, *, keep: int, older_than_s: float, dry_run: bool = Fals
         if (folder == _ENDED and not rest) or rest[:1] in (["run.json"], ["steps"]):
             documents[f"{folder}/{what}"].append(name)
     written = [Stored(one, max(times[name] for name in names), 0) for one, names in documents.items()]
-    old = sorted(expired(written, keep, older_than_s, ()))
+    never = [f"{_RUNS}/{run}" for run in _newest(store, keep)]
+    old = sorted(expired(written, keep, older_than_s, never))
     for one in [] if dry_run else old:
         for name in documents[one]:
             store.remove_document(name)
@@ -128,5 +137,36 @@ def replace_document(store: Store, name: str, data: object) -> None:
                 raise
 
 
+def _ending(settings: str, repository: str) -> str:
+    return f"{_ENDED}/{sha256_json([settings, repository])}.json"
+
+
+def _mark(catalogue: str) -> str:
+    """Return the digest of what a whole run depends on besides."""
+    return sha256_json([catalogue, every_code_digest()])
+
+
 def _entry(run: str, label: str) -> str:
     return f"{_RUNS}/{run}/steps/{_NO_WORD.sub('-', label)}.json"
+
+
+def artifacts_of_newest(store: Store, keep: int) -> set[str]:
+    """Return the keys of the artifacts that the newest `keep` runs made or found whole."""
+    found = (store.read_document(name) for names in _newest(store, keep).values() for name in names)
+    return {document.data["artifact"] for document in found if document is not None}
+
+
+def _newest(store: Store, keep: int) -> dict[str, list[str]]:
+    """Return the newest runs, and the documents of their steps.
+
+    One that got no further than the first step is none: most found nothing new, and a few weeks of them
+    must not push out the run that all of them found.
+    """
+    runs: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, written in store.documents(_RUNS).items():
+        _, run, *rest = name.split("/")
+        if rest[:1] == ["steps"]:
+            runs[run][name] = written
+    far = [run for run, times in runs.items() if len(times) > 1]
+    newest = sorted(far, key=lambda run: max(runs[run].values()), reverse=True)[:keep]
+    return {run: list(runs[run]) for run in newest}

@@ -190,7 +190,7 @@ class S3Store:
         found: dict[str, float] = {}
         for path, written in self._objects.names(_below(prefix)):
             name, _, number = path.rpartition("/")
-            if name.endswith(".json") and number.isdecimal():
+            if name.endswith(".json") and number.isascii() and number.isdecimal():
                 found[name] = max(written, found.get(name, 0.0))
         return found
 

@@ -7,13 +7,14 @@ becomes the next: a generation never changes, so that all steps of a run see the
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from components.config.storage import StorageSettings
 from components.errors import InputError
 from components.progress import Progress
 from components.storage.artifact import MANIFEST, listed, sha256_json
-from components.storage.store import Store, open_store
+from components.storage.store import Bucket, Store, expired, open_store, parse_location
 
 _STEP = "upload"
 
@@ -42,7 +43,8 @@ def upload(folder: Path, location: str, settings: StorageSettings, progress: Pro
     Raises
     ------
     InputError
-        There is no such folder, it holds nothing, or the name is a number.
+        There is no such folder, it holds nothing, the name is a number, or somebody else stored other data
+        meanwhile: which of the two are the newest is for people to say.
     """
     above, name = _parts(location)
     if _is_number(name):
@@ -57,18 +59,25 @@ def upload(folder: Path, location: str, settings: StorageSettings, progress: Pro
         raise InputError(f"{folder}: no such folder, or no file in it")
     if (folder / MANIFEST) in paths:
         raise InputError(f"{folder / MANIFEST}: this is an artifact of a run; name the data themselves")
+    # Before the files are read: what somebody else stores from now on may be newer than they are.
+    number = _newest(store, name)
     progress.say(f"{folder}: digesting {len(paths)} files")
     files = listed(folder, paths)
     manifest = {"step": _STEP, "key": sha256_json(files)[:16], "files": files}
     body = (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()
-    while True:
-        number = _newest(store, name)
-        newest = f"{name}/{number}"
-        if number and (there := store.manifest(newest)) is not None and there["files"] == files:
-            return f"{above}/{newest}", False
-        following = f"{name}/{number + 1}"
-        if store.publish(folder, following, body):
-            return f"{above}/{following}", True
+
+    def is_there(key: str) -> bool:
+        manifest = store.manifest(key)
+        return manifest is not None and bool(manifest["files"] == files)
+
+    newest, following = f"{name}/{number}", f"{name}/{number + 1}"
+    if number and is_there(newest):
+        return f"{above}/{newest}", False
+    if store.publish(folder, following, body):
+        return f"{above}/{following}", True
+    if is_there(following):
+        return f"{above}/{following}", False
+    raise InputError(f"{above}/{name}: generation {number + 1} was stored meanwhile; look, and upload again")
 
 
 def find(location: str, settings: StorageSettings, progress: Progress) -> tuple[str, str]:
@@ -91,37 +100,78 @@ def find(location: str, settings: StorageSettings, progress: Progress) -> tuple[
     above, name = _parts(location)
     if _is_number(name):
         number, (above, name) = int(name), _parts(above)
-        there = open_store(above, settings, progress).exists(f"{name}/{number}")
+        if not open_store(above, settings, progress).exists(f"{name}/{number}"):
+            raise InputError(
+                f"--data {location}: generation {number} is not there (any more); name {above}/{name} for the"
+                " newest, or start a new run"
+            )
     else:
         number = _newest(open_store(above, settings, progress), name)
-        there = number > 0
-    if not there:
-        raise InputError(f"--data {location}: nothing was uploaded there; ssfr upload DIR {above}/{name}")
+        if not number:
+            raise InputError(f"--data {location}: nothing was uploaded there; ssfr upload DIR {above}/{name}")
     return above, f"{name}/{number}"
 
 
-def generations(location: str, settings: StorageSettings, progress: Progress) -> tuple[Store, str]:
-    """Return the store and the folder in it where uploaded data are, and nothing else.
+def clean(
+    location: str,
+    settings: StorageSettings,
+    progress: Progress,
+    *,
+    keep: int,
+    older_than_s: float,
+    dry_run: bool = False,
+) -> list[str]:
+    """Remove old generations of uploaded data, and what killed uploads left.
+
+    Parameters
+    ----------
+    location
+        As it was given to `upload`.
+    settings, progress
+        As of `upload`.
+    keep
+        The highest numbers that stay, at least 1, for a number must not be used again.
+    older_than_s
+        [s] The younger ones stay, whatever their number.
+    dry_run
+        Nothing is removed.
+
+    Returns
+    -------
+    list of str
+        The keys that were removed, or would be.
 
     Raises
     ------
     InputError
-        Something else is there too, or nothing.
+        Something else is there too.
     """
     above, name = _parts(location)
     store = open_store(above, settings, progress)
-    keys = store.keys(name)
-    if not keys:
-        raise InputError(f"{location}: nothing was uploaded there")
-    for key in keys:
-        manifest = store.manifest(key)
-        if manifest is not None and manifest.get("step") != _STEP:
-            raise InputError(f"{location}: holds {key}, which ssfr upload did not make; name uploaded data")
-    return store, name
+    numbers = {}
+    for key in store.keys(name):
+        parent, _, number = key.rpartition("/")
+        manifest = store.manifest(key) or {"step": _STEP}  # removed just now
+        if parent != name or not _is_number(number) or manifest.get("step") != _STEP:
+            raise InputError(
+                f"{location}: holds {key}, no generation of it; name data as ssfr upload was told"
+            )
+        numbers[key] = int(number)
+    lower = sorted(numbers, key=numbers.__getitem__)[:-keep]
+    gone = [key for key in expired(store.artifacts(name), 0, older_than_s, ()) if key in lower]
+    if not dry_run:
+        for key in gone:
+            store.remove(key)
+        store.clean(name, keep=0, older_than_s=math.inf)
+    return gone
 
 
 def _parts(location: str) -> tuple[str, str]:
+    """Return the location of the store, and the name of the data in it."""
+    place = parse_location(location)
     above, _, name = location.rstrip("/").rpartition("/")
+    if not above or (isinstance(place, Bucket) and not place.prefix):
+        raise InputError(f"{location}: the name is missing; expected s3://bucket/prefix/NAME, or FOLDER/NAME")
     return above, name
 
 

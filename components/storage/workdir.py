@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from components.config.storage import StorageSettings
+from components.errors import InputError
 from components.progress import Progress
 from components.storage.artifact import Origin, Verified, run_step, sha256_json, step_key
 from components.storage.store import Store, check_key, open_store, parse_location
@@ -119,7 +120,11 @@ class StoreWorkdir:
         if only is not None and not folder.exists():
             folder = self._mirror / _PARTS / key / sha256_json(sorted(only))[:16]
         if not folder.exists():
-            self.store.fetch(key, folder, only)
+            try:
+                self.store.fetch(key, folder, only)
+            except InputError:
+                if not folder.exists():  # else another task of this machine was faster
+                    raise
         return folder
 
     def run(

@@ -477,6 +477,8 @@ def test_what_lies_beside_the_numbers_of_a_document_is_none_of_them(place: Place
     for word in ("latest", "٣", "-1", "1/2"):
         place.client.put_object(Bucket=place.bucket, Key=f"runs/champion.json/{word}", Body=b"{")
     assert place.store().read_document("champion.json") == Document({}, "1")
+    place.client.put_object(Bucket=place.bucket, Key="runs/others/of.json/٣", Body=b"{")
+    assert place.store().documents("others") == {}
     place.client.put_object(Bucket=place.bucket, Key="runs/champion.json/2", Body=b"{")
     with pytest.raises(InputError, match=r"champion\.json/2: not valid JSON"):
         place.store().read_document("champion.json")

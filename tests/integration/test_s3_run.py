@@ -109,8 +109,6 @@ def test_a_run_in_s3_ends_with_a_served_model_and_the_next_one_begins_anew_only_
     assert [record["steps"]["catalog"]["data"] for record in records] == [f"{data}/{n}" for n in (1, 1, 2)]
     snapshots = [set(record["steps"]["catalog"]["figures"]["snapshots"]) for record in records]
     assert snapshots == [{"99"}, {"99"}, {"99", "95"}]
-    drawn = [records[number]["steps"]["projection/099"]["artifact"] for number in (0, 2)]
-    assert drawn[0] == drawn[1]
     assert {record["state"] for record in records} == {"SUCCEEDED"}
     assert set(records[0]["steps"]) == {*STEPS, "projection/099"}
     assert set(records[2]["steps"]) == {*STEPS, "projection/099", "projection/095"}

@@ -10,13 +10,17 @@ from typing import Any
 
 import pytest
 from kfp.dsl import Dataset
+from pandas import read_parquet
 from s3_server import Place
 from stored_artifacts import contents
 
 from components.catalog.component import catalog
+from components.catalog.select import SAMPLE
+from components.catalog.select import run as select
 from components.config import UniverseSettings, parse_settings
 from components.progress import SILENT
 from components.projection.component import projection, projection_joined, projection_shard
+from components.simulation import open_source
 from components.simulation.universe import write_universe
 from components.storage.store import Store, open_store
 from components.storage.upload import upload
@@ -32,6 +36,7 @@ class Cluster:
         self._pods = 0
 
     def catalog(self, data: str) -> tuple[Any, Dataset]:
+        """Do the first step; return what it says, and the reference to the sample."""
         scratch, given = self._pod()
         sample = Dataset(uri=str(scratch / "sample"))
         return catalog.python_func(data=data, repository="", sample=sample, tasks=2, **given), sample
@@ -80,6 +85,36 @@ def universe(tmp_path: Path) -> Path:
     )
     write_universe(path, recipe, SILENT)
     return path
+
+
+def test_the_sample_is_that_of_all_data_though_no_cells_are_copied_for_it(
+    place: Place, universe: Path, tmp_path: Path
+) -> None:
+    cluster, data = Cluster(place, tmp_path / "pods"), f"s3://{place.bucket}/universe"
+    upload(universe, data, place.settings(), SILENT)
+    _, sample = cluster.catalog(data)
+    names = hdf5_of_simulation(Path(sample.path).parent)
+    assert {"fof_subhalo_tab_099.0.hdf5", "offsets_095.hdf5", "tree_extended.0.hdf5"} <= names
+    assert not any(name.startswith("snap") for name in names)
+    cluster.store.fetch(key_of(sample), tmp_path / "drawn")
+    settings = parse_settings({}, "test")
+    (tmp_path / "here").mkdir()
+    select(tmp_path / "here", open_source(str(universe), settings.simulation), settings, SILENT)
+    assert read_parquet(tmp_path / "drawn" / SAMPLE).equals(read_parquet(tmp_path / "here" / SAMPLE))
+
+
+def test_a_file_that_is_no_simulation_changes_no_sample_and_no_maps(
+    place: Place, universe: Path, tmp_path: Path
+) -> None:
+    cluster, data = Cluster(place, tmp_path / "pods"), f"s3://{place.bucket}/universe"
+    upload(universe, data, place.settings(), SILENT)
+    (universe / "README").write_text("where these are from")
+    upload(universe, data, place.settings(), SILENT)
+    first, second = (cluster.catalog(f"{data}/{generation}") for generation in (1, 2))
+    assert key_of(first[1]) == key_of(second[1])
+    assert [found.data for found, _ in (first, second)] == [f"{data}/1", f"{data}/2"]
+    assert [found.synthetic for found, _ in (first, second)] == [True, True]
+    assert cluster.run(f"{data}/1")[0] == cluster.run(f"{data}/2")[0]
 
 
 def test_of_a_new_snapshot_its_own_maps_alone_are_drawn(place: Place, universe: Path, tmp_path: Path) -> None:

@@ -281,7 +281,8 @@ def test_operators_choose_images_room_nodes_and_surroundings():
                 "user": 10001,
                 "parallel_cases": 2,
                 "caching": True,
-            }
+            },
+            data="s3://ssfr/tng100/2",
         )
     )
     assert pipeline.containers["catalog"]["image"] == digest
@@ -298,7 +299,24 @@ def test_operators_choose_images_room_nodes_and_surroundings():
         assert pod["securityContext"] == {"runAsUser": "10001", "runAsNonRoot": True}
     assert any(task.get("iteratorPolicy") == {"parallelismLimit": 2} for task in pipeline.tasks.values())
     skipped = {step for step in EVERY_POD if pipeline.tasks[step]["cachingOptions"].get("enableCache")}
-    assert skipped == set(STEPS) - {"catalog"}  # there may be new data; the manifest is of this run alone
+    assert skipped == set(STEPS)  # the manifest is of this run alone
+
+
+@pytest.mark.parametrize(
+    ("preset", "data"),
+    [
+        ("demo", "s3://ssfr/tng100"),
+        ("demo", "s3://ssfr/2/tng100/"),
+        ("demo", "/data/tng100/2"),
+        ("images", "images:s3://ssfr/pictures"),
+    ],
+)
+def test_tasks_are_not_skipped_unseen_where_the_data_may_change(preset, data):
+    with pytest.raises(
+        InputError, match=f"--data {data}: with cluster.caching .*; name a generation"
+    ) as caught:
+        compiled(preset, {"caching": True, "data_claim": "tng"}, data=data)
+    assert "\n" not in str(caught.value)
 
 
 def test_data_on_a_claim_are_mounted_where_they_are_read():
@@ -384,6 +402,10 @@ def test_no_secret_gets_into_what_is_compiled(monkeypatch):
         ("data", "/data/../etc", "no pod has that"),
         ("data", "/data/tng", "cluster.data_claim, which is not set"),
         ("data", "images:pictures", "no pod has that"),
+        *(
+            ("data", data, r"the name is missing; expected s3://bucket/prefix/NAME")
+            for data in ("s3://ssfr", "s3://ssfr/", "s3://ssfr/1", "s3://ssfr/tng/1/2", "images:s3://ssfr/1")
+        ),
     ],
 )
 def test_places_that_no_pod_reaches_are_refused(place, value, said):

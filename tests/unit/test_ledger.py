@@ -1,16 +1,21 @@
 """What a run leaves behind: notes of its steps, and the manifest of the last task."""
 
 import json
+import os
 
 import pytest
 from stored_artifacts import FILES, write_artifact
 
 from components.config import Settings, parse_settings
+from components.errors import InputError
 from components.manifest.record import run, summary
+from components.progress import SILENT
 from components.shards import Shard
+from components.step import Step
 from components.storage import ledger
-from components.storage.ledger import ended, mark_of, note, noted, run_name, write_record
-from components.storage.store import open_store
+from components.storage.ledger import ended, forget, note, noted, run_name, write_ended, write_record
+from components.storage.store import DOCUMENT_BYTES, open_store
+from components.storage.workdir import open_workdir
 
 SETTINGS = parse_settings({"cases": [{"name": "composite"}, {"name": "mass", "channels": ["mass"]}]}, "test")
 ASKED = {"workdir": "w", "data": "d", "origin": "o", "repository": "r"}
@@ -90,9 +95,33 @@ def test_the_manifest_names_the_shards_that_were_drawn(store, tmp_path):
     note(store, "one", "catalog", published(store, tmp_path, "catalog/0123"), {**figures, "tasks": 2})
     for shard in (Shard(99, 0, 2), Shard(95, 0, 1)):
         key = published(store, tmp_path, f"projection_shard/{shard.snapshot:03d}-{shard.shard}/0123")
-        note(store, "one", shard.label, key)
+        note(store, "one", shard.label, key, STEP | {"artifact": key})
     record = run(store, "one", SETTINGS, GIVEN, ASKED, FAILED)
     assert list(record["steps"]) == ["catalog", "projection/099 1 of 2", "projection/095"]
+
+
+def test_the_manifest_of_a_run_of_many_shards_is_a_small_document(store, tmp_path):
+    key = published(store, tmp_path, "projection_shard/099-0/0123")
+    drawn = [Shard(snapshot, shard, 10).label for snapshot in range(99, -1, -1) for shard in range(10)]
+    figures = {"snapshots": {str(snapshot): {"galaxies": 2560} for snapshot in range(100)}}
+    note(store, "one", "catalog", key, {"figures": figures, "tasks": 10})
+    whole = {**STEP, "artifact": key, "settings": SETTINGS.model_dump(mode="json")}
+    for label in drawn:
+        note(store, "one", label, key, whole)
+    note(store, "one", "deployment", published(store, tmp_path, "deployment/0123"))
+    record = run(store, "one", SETTINGS, GIVEN, ASKED, SUCCEEDED)
+    assert list(record["steps"]) == ["catalog", *drawn, "deployment"]
+    assert record["steps"][drawn[-1]] == STEP | {"artifact": key}
+    assert store.read_document("runs/one/run.json").data == json.loads(json.dumps(record))
+
+
+def test_that_a_run_ended_is_known_also_where_its_manifest_can_not_be_written(store, tmp_path):
+    first, last = (published(store, tmp_path, key) for key in ("catalog/0123", "deployment/4567"))
+    note(store, "one", "catalog", first)
+    note(store, "one", "deployment", last)
+    with pytest.raises(InputError, match="at most"):
+        run(store, "one", SETTINGS, GIVEN, ASKED | {"origin": "o" * DOCUMENT_BYTES}, SUCCEEDED)
+    assert ended(store, first, GIVEN, ASKED["repository"]) == "one"
 
 
 def test_a_run_that_did_everything_is_found_by_the_next_one_with_the_same_data_settings_and_repository(
@@ -100,17 +129,56 @@ def test_a_run_that_did_everything_is_found_by_the_next_one_with_the_same_data_s
 ):
     first, last = (published(store, tmp_path, key) for key in ("catalog/0123", "deployment/4567"))
     note(store, "one", "catalog", first)
-    mark = mark_of(first, GIVEN, ASKED["repository"])
+    asked = (GIVEN, ASKED["repository"])
     run(store, "one", SETTINGS, GIVEN, ASKED, SUCCEEDED)
-    assert ended(store, mark) is None  # it was never deployed
+    assert ended(store, first, *asked) is None  # it was never deployed
     note(store, "one", "deployment", last)
     run(store, "one", SETTINGS, GIVEN, ASKED, FAILED)
-    assert ended(store, mark) is None
+    assert ended(store, first, *asked) is None
     run(store, "one", SETTINGS, GIVEN, ASKED, SUCCEEDED)
-    assert ended(store, mark) == "one"
-    assert ended(store, mark_of(first, '{"seed": 2}', ASKED["repository"])) is None
-    assert ended(store, mark_of(first, GIVEN, "s3://other/models")) is None
-    assert ended(store, mark_of("catalog/89ab", GIVEN, ASKED["repository"])) is None
+    assert ended(store, first, *asked) == "one"
+    assert ended(store, first, '{"seed": 2}', ASKED["repository"]) is None
+    assert ended(store, first, GIVEN, "s3://other/models") is None
+    assert ended(store, "catalog/89ab", *asked) is None
+
+
+def test_a_run_with_earlier_data_goes_on_if_another_ended_with_other_data_since(store, tmp_path):
+    workdir = open_workdir(str(tmp_path / "store"), SETTINGS.storage, SILENT)
+
+    def do_all(run_of: str, data: str) -> str:
+        """Return what the first step says; then all that follows is done."""
+        first = f"catalog/{data}"
+        note(store, run_of, "catalog", first)
+        note(store, run_of, "deployment", deployed)
+        said = Step("catalog", workdir, SETTINGS, SILENT, run_of, GIVEN).go_on(first, ASKED["repository"])
+        run(store, run_of, SETTINGS, GIVEN, ASKED, SUCCEEDED)
+        return said
+
+    for made in ("catalog/1", "catalog/2", deployed := "deployment/0123"):
+        published(store, tmp_path, made)
+    said = [do_all(run_of, data) for run_of, data in (("one", "1"), ("two", "2"), ("three", "1"))]
+    assert said == ["yes", "yes", "yes"]
+    last = Step("catalog", workdir, SETTINGS, SILENT, "four", GIVEN)
+    assert [last.go_on(f"catalog/{data}", ASKED["repository"]) for data in ("1", "2")] == ["no", "yes"]
+    assert len(store.documents("ended")) == 1
+
+
+def test_what_is_found_again_and_again_is_not_forgotten(store, tmp_path):
+    data, repository = "catalog/0123", "models"
+    for name in ("used", "unused"):
+        write_ended(store, name, data, name, repository)
+    for document in store.documents("ended"):
+        os.utime(tmp_path / "store" / document, (1e9, 1e9))
+    assert ended(store, data, "used", repository) == "used"
+    assert len(forget(store, keep=0, older_than_s=1e6)) == 1
+    assert [ended(store, data, name, repository) for name in ("used", "unused")] == ["used", None]
+
+
+@pytest.mark.parametrize("state", [SUCCEEDED, FAILED])
+def test_a_run_whose_first_step_left_no_note_is_no_end(store, tmp_path, state):
+    note(store, "one", "deployment", published(store, tmp_path, "deployment/0123"))
+    assert list(run(store, "one", SETTINGS, GIVEN, ASKED, state)["steps"]) == ["deployment"]
+    assert store.documents("ended") == {}
 
 
 def test_the_page_of_a_run_that_found_nothing_new_says_so(store):

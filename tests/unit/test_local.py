@@ -3,6 +3,7 @@
 import pytest
 
 from components.errors import InputError
+from components.simulation import MARKER
 from pipelines.local import Data
 from pipelines.options import origin
 
@@ -26,6 +27,16 @@ def test_a_simulation_may_have_pictures_beside_it(tmp_path, where):
     (tmp_path / where).mkdir(parents=True)
     (tmp_path / "picture.png").touch()
     assert not Data.parse(str(tmp_path)).images
+
+
+def test_galaxies_are_synthetic_in_a_universe_of_ours_but_pictures_beside_it_are_not_said_to_be(tmp_path):
+    (tmp_path / "pictures").mkdir()
+    for folder in (tmp_path, tmp_path / "pictures"):
+        assert not Data(str(folder), images=False).synthetic
+    (tmp_path / MARKER).touch()
+    for folder in (tmp_path, tmp_path / "pictures"):
+        assert Data(str(folder), images=False).synthetic
+        assert not Data(str(folder), images=True).synthetic
 
 
 @pytest.mark.parametrize(("text", "said"), [("/nowhere", "no such folder"), ("s3:x", "unknown kind of data")])

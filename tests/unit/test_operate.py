@@ -3,18 +3,17 @@
 import os
 import shutil
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier
 
 import pytest
 from typer.testing import CliRunner
 
 from components.config.storage import StorageSettings
 from components.errors import InputError
-from components.progress import SILENT
+from components.progress import SILENT, Progress
 from components.simulation import MARKER
-from components.storage.artifact import publish, read_json
+from components.storage.artifact import publish, read_json, write_json
+from components.storage.ledger import note
 from components.storage.store import open_store
 from components.storage.upload import find, upload
 from pipelines.cli import app
@@ -27,7 +26,7 @@ def ssfr(*arguments):
     done = CliRunner().invoke(app, list(map(str, arguments)))
     if done.exception is not None:
         raise done.exception
-    return done.output
+    return done.stdout
 
 
 @pytest.fixture
@@ -44,13 +43,35 @@ def artifact(root, key, days):
     staging = root / "staging"
     staging.mkdir(parents=True)
     (staging / "data").write_text(key)
-    publish(staging, root / key, {"key": key})
+    step, _, digest = key.rpartition("/")
+    publish(staging, root / key, {"step": step, "key": digest})
     age(root / key, days)
 
 
-def age(folder, days):
+def age(path, days):
     then = time.time() - days * DAY_S
-    os.utime(folder / "manifest.json", (then, then))
+    os.utime(path / "manifest.json" if path.is_dir() else path, (then, then))
+
+
+def uploaded(folder, location, days):
+    """Upload one generation for each number of days that it is old."""
+    for number, old in enumerate(days, 1):
+        (folder / "labels.csv").write_text(f"{number}")
+        ssfr("upload", folder, location)
+        age(location / str(number), old)
+
+
+class Meanwhile(Progress):
+    """Does something, once, when it is told of an event of a kind."""
+
+    def __init__(self, kind, act):
+        super().__init__(self)
+        self.kind, self.act = kind, act
+
+    def emit(self, event):
+        if event["kind"] == self.kind and self.act is not None:
+            act, self.act = self.act, None
+            act()
 
 
 def test_data_are_stored_once_with_their_digests_and_are_left_as_they_are(pictures, tmp_path):
@@ -80,30 +101,59 @@ def test_changed_data_are_the_next_generation_and_those_before_stay(pictures, tm
         assert (location / str(number) / "labels.csv").read_text() == text
 
 
-def test_of_two_who_upload_at_the_same_time_each_gets_a_number(pictures, tmp_path):
-    location, folders = tmp_path / "store" / "pictures", [pictures, tmp_path / "others"]
-    shutil.copytree(pictures, folders[1])
-    (folders[1] / "labels.csv").write_text("filename,ssfr\none.png,1e-10\n")
-    together = Barrier(2)
+@pytest.mark.parametrize("at", ["say", "task"], ids=["while it digests", "while it copies"])
+@pytest.mark.parametrize("same", [False, True])
+def test_who_uploads_more_slowly_than_somebody_else_is_told_and_does_not_become_the_newest(
+    pictures, tmp_path, at, same
+):
+    location, others = str(tmp_path / "store" / "pictures"), tmp_path / "others"
+    shutil.copytree(pictures, others)
+    if not same:
+        (others / "labels.csv").write_text("filename,ssfr\none.png,1e-10\n")
+    progress = Meanwhile(at, lambda: upload(others, location, STORAGE, SILENT))
+    if same:
+        assert upload(pictures, location, STORAGE, progress) == (f"{location}/1", False)
+    else:
+        said = f"^{location}: generation 1 was stored meanwhile; look, and upload again$"
+        with pytest.raises(InputError, match=said):
+            upload(pictures, location, STORAGE, progress)
+    assert [path.name for path in Path(location).iterdir()] == ["1"]
+    assert (Path(location) / "1" / "labels.csv").read_text() == (others / "labels.csv").read_text()
 
-    def store(folder):
-        together.wait()
-        return upload(folder, str(location), STORAGE, SILENT)
 
-    with ThreadPoolExecutor(2) as pool:
-        stored = list(pool.map(store, folders))
-    assert {where for where, _ in stored} == {f"{location}/1", f"{location}/2"}
-    for folder, (where, new) in zip(folders, stored, strict=True):
-        assert new
-        assert (Path(where) / "labels.csv").read_text() == (folder / "labels.csv").read_text()
+def test_data_that_nobody_uploaded_are_not_found(tmp_path):
+    with pytest.raises(InputError, match=f"nothing was uploaded there; ssfr upload DIR {tmp_path}/absent$"):
+        find(f"{tmp_path}/absent", STORAGE, SILENT)
 
 
-@pytest.mark.parametrize("name", ["absent", "absent/1", "pictures/2"])
-def test_data_that_nobody_uploaded_are_not_found(pictures, tmp_path, name):
+def test_a_generation_that_is_gone_is_not_asked_for_by_uploading(pictures, tmp_path):
     ssfr("upload", pictures, tmp_path / "pictures")
-    expected = f"nothing was uploaded there; ssfr upload DIR {tmp_path}/{name.partition('/')[0]}$"
+    expected = rf"generation 3 is not there \(any more\); name {tmp_path}/pictures for the newest, or start"
     with pytest.raises(InputError, match=expected):
-        find(f"{tmp_path}/{name}", STORAGE, SILENT)
+        find(f"{tmp_path}/pictures/3", STORAGE, SILENT)
+
+
+def test_only_what_data_in_s3_are_called_is_told_beside_the_place(pictures, tmp_path):
+    location = tmp_path / "pictures"
+    assert ssfr("upload", pictures, location) == f"{location}/1: stored\n"
+
+
+@pytest.mark.parametrize("location", ["s3://bucket", "s3://bucket/", "stored", "s3://bucket/3"])
+def test_data_without_a_name_are_refused(pictures, location):
+    work = [
+        lambda: ssfr("upload", pictures, location),
+        lambda: ssfr("clean", location, "--generations"),
+        lambda: find(location, STORAGE, SILENT),
+    ]
+    for one in work if location != "s3://bucket/3" else work[2:]:
+        with pytest.raises(InputError, match=r"the name is missing; expected s3://bucket/prefix/NAME, or"):
+            one()
+
+
+def test_a_password_in_the_name_of_data_is_not_repeated(pictures):
+    with pytest.raises(InputError, match="credentials belong in the environment") as caught:
+        ssfr("upload", pictures, "s3://key:Sesame@bucket/catalog")
+    assert "Sesame" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -114,30 +164,55 @@ def test_names_that_mean_something_else_are_refused(pictures, tmp_path, name, sa
         ssfr("upload", pictures, tmp_path / "store" / name)
 
 
-def test_a_universe_is_not_uploaded_without_the_file_that_says_so(pictures, tmp_path):
+@pytest.mark.parametrize("way", [".", "link", None])
+def test_a_universe_is_not_uploaded_without_the_file_that_says_so(pictures, tmp_path, monkeypatch, way):
     (tmp_path / MARKER).write_text("{}")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "link").symlink_to(pictures)
+    monkeypatch.chdir(pictures if way == "." else tmp_path / "elsewhere")
     with pytest.raises(InputError, match=f"upload {tmp_path}, which says that these galaxies are synthetic"):
-        ssfr("upload", pictures, tmp_path / "store" / "pictures")
+        ssfr("upload", way or pictures, tmp_path / "store" / "pictures")
 
 
 def test_old_generations_go_when_they_are_asked_for_and_nothing_else_does(pictures, tmp_path):
     location = tmp_path / "store" / "pictures"
-    for number in range(4):
-        (pictures / "labels.csv").write_text(f"{number}")
-        ssfr("upload", pictures, location)
-    for number, days in ((1, 60), (2, 50), (3, 40), (4, 35)):
-        age(location / str(number), days)
+    uploaded(pictures, location, (60, 50, 40, 35))
     options = ("--generations", "--keep", 2, "--older-than", 30)
     assert "pictures/2\npictures/1\n2 generations would go" in ssfr("clean", location, *options, "--dry-run")
     assert "2 generations are gone; the newest 2 of a kind stay" in ssfr("clean", location, *options)
     assert open_store(str(tmp_path / "store")).keys() == ["pictures/3", "pictures/4"]
     (pictures / "labels.csv").write_text("new")
     assert "pictures/5: stored" in ssfr("upload", pictures, location)
-    artifact(tmp_path, "store/models/1", 99)
-    with pytest.raises(InputError, match="holds models/1, which ssfr upload did not make"):
-        ssfr("clean", tmp_path / "store" / "models", "--generations")
-    with pytest.raises(InputError, match="nothing was uploaded there"):
-        ssfr("clean", tmp_path / "store" / "absent", "--generations")
+
+
+def test_the_highest_numbers_stay_whatever_their_age(pictures, tmp_path):
+    location = tmp_path / "store" / "pictures"
+    uploaded(pictures, location, [40] * 9 + [50])
+    assert "9 generations are gone" in ssfr("clean", location, "--generations", "--keep", 1)
+    assert open_store(str(tmp_path / "store")).keys() == ["pictures/10"]
+    (pictures / "labels.csv").write_text("new")
+    assert "pictures/11: stored" in ssfr("upload", pictures, location)
+
+
+def test_only_generations_of_the_named_data_are_taken_for_such(pictures, tmp_path):
+    store = tmp_path / "store"
+    artifact(store, "models/1", 99)
+    uploaded(pictures, store / "data" / "pictures", (99, 98))
+    places = {"models": "models/1", "data": "data/pictures/1", "data/pictures/1": "1"}
+    for place, held in places.items():
+        with pytest.raises(InputError, match=rf"{place}: holds {held}, no generation of it; name data as"):
+            ssfr("clean", store / place, "--generations", "--keep", 1, "--older-than", 0)
+    assert len(open_store(str(store)).keys()) == 3
+
+
+def test_what_a_killed_first_upload_left_is_removed(tmp_path):
+    left = tmp_path / "store" / "pictures" / ".1.gone.part"
+    left.mkdir(parents=True)
+    os.utime(left, (0, 0))
+    assert "0 generations would go" in ssfr("clean", left.parent, "--generations", "--dry-run")
+    assert left.exists()
+    assert "0 generations are gone" in ssfr("clean", left.parent, "--generations")
+    assert not left.exists()
 
 
 @pytest.mark.parametrize("what", ["absent", "empty", "artifact"])
@@ -160,6 +235,48 @@ def test_old_artifacts_go_and_the_newest_of_each_step_stay(tmp_path):
     assert len(open_store(str(tmp_path)).keys()) == 5
     assert "2 artifacts and records are gone" in ssfr("clean", tmp_path, "--keep", 2, "--older-than", 30)
     assert open_store(str(tmp_path)).keys() == ["catalog/99", "training/1", "training/40"]
+
+
+def test_all_that_the_newest_runs_made_or_found_stays(tmp_path):
+    store = open_store(str(tmp_path))
+    networks = {
+        run: [f"training/{run}-{case}" for case in range(5)] for run in ("first", "second", "third", "none")
+    }
+    for days, keys in zip((90, 80, 70, 99), networks.values(), strict=True):
+        for key in keys:
+            artifact(tmp_path, key, days)
+    artifact(tmp_path, "catalog/1", 95)
+
+    def run(name, keys, days):
+        for key in keys:
+            note(store, name, key, key)
+        for path in (tmp_path / "runs" / name).rglob("*.json"):
+            age(path, days)
+
+    run("first", networks["first"], 90)
+    run("second", [*networks["first"][:1], *networks["second"]], 80)
+    run("third", networks["third"], 70)
+    for week in range(3):
+        run(f"found-nothing-new-{week}", ["catalog/1"], 60 - week)
+    assert "are gone" in ssfr("clean", tmp_path, "--keep", 2, "--older-than", 30)
+    kept = {"catalog/1", *networks["first"][:1], *networks["second"], *networks["third"]}
+    assert set(store.keys("training")) | {"catalog/1"} == kept
+    assert {name.split("/")[1] for name in store.documents("runs")} == {
+        "second",
+        "third",
+        "found-nothing-new-1",
+        "found-nothing-new-2",
+    }
+    assert "0 artifacts and records are gone" in ssfr("clean", tmp_path, "--keep", 2, "--older-than", 30)
+
+
+def test_all_of_the_last_run_on_this_machine_stays(tmp_path):
+    for case in range(5):
+        artifact(tmp_path, f"training/{case}", 90)
+    made = {case: read_json(tmp_path / "training" / case / "manifest.json") for case in ("1", "2", "3")}
+    write_json(tmp_path / "manifest.json", {"steps": made})
+    assert "1 artifacts and records are gone" in ssfr("clean", tmp_path, "--keep", 1)
+    assert open_store(str(tmp_path / "training")).keys() == ["1", "2", "3", "4"]
 
 
 def test_models_and_data_below_the_workdir_are_never_cleaned(tmp_path):

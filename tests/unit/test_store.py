@@ -182,6 +182,12 @@ def test_documents_are_listed_and_removed(store: Store) -> None:
     check_listing_of_documents(store)
 
 
+def test_a_document_that_goes_while_they_are_listed_is_none(store: Store, tmp_path: Path) -> None:
+    store.write_document("runs/1.json", {}, None)
+    (tmp_path / "store/runs/gone.json").symlink_to("nowhere")
+    assert list(store.documents("runs")) == ["runs/1.json"]
+
+
 def test_a_document_is_replaced_only_by_who_read_it(store: Store) -> None:
     check_replacing_of_a_document(store)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from components.config import SimulationSettings
 from components.errors import InputError
-from components.simulation import Source, is_of_snapshot, open_source
+from components.simulation import Source, is_of_cells, is_of_simulation, is_of_snapshot, open_source
 
 LIMITS = SimulationSettings()
 
@@ -147,6 +147,19 @@ def test_files_are_told_apart_by_snapshot_wherever_they_lie(above: str) -> None:
     assert not is_of_snapshot(99, f"{above}snapdir_098/snap_098.3.hdf5")
     assert not is_of_snapshot(99, "postprocessing/trees/SubLink/tree_extended.0.hdf5")
     assert not is_of_snapshot(99, "universe.json")
+
+
+def test_names_tell_the_files_that_the_fingerprint_is_of_and_among_them_the_cells(tmp_path: Path) -> None:
+    tng.write_universe(tmp_path)
+    tng.write_trees(tmp_path, TREES, (0, 6))
+    for other in ("README", "output/groups_099/notes.txt", "postprocessing/trees/list.hdf5"):
+        (tmp_path / other).touch()
+    files = [path for path in sorted(tmp_path.rglob("*")) if path.is_file()]
+    for path in files:
+        before, name = opened(tmp_path).fingerprint(), path.relative_to(tmp_path).as_posix()
+        os.utime(path, ns=(1, 1))
+        assert (opened(tmp_path).fingerprint() != before) == is_of_simulation(name)
+        assert is_of_cells(name) == path.name.startswith("snap_")
 
 
 # --- merger trees
