@@ -68,7 +68,10 @@ class Data:
         """
         scheme, _, rest = text.rpartition(":")
         if scheme not in ("", "images"):
-            raise InputError(f"--data {text}: unknown kind of data '{scheme}:'; expected DIR or images:DIR")
+            raise InputError(
+                f"--data {text}: unknown kind of data '{scheme}:'; expected DIR or images:DIR,"
+                " as data in S3 are for pipelines on a cluster (ssfr compile)"
+            )
         folder = Path(rest).resolve()
         if not folder.is_dir():
             raise InputError(f"--data {text}: no such folder")

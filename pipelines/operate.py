@@ -16,6 +16,7 @@ from components.config import ServingSettings, Settings, load_settings, parse_se
 from components.errors import InputError
 from components.progress import Progress
 from components.serving.remote import RemoteRepository
+from components.serving.repository import CANARY, STABLE
 from components.storage.artifact import read_json
 from components.storage.store import Bucket, expired, open_store, parse_location
 from pipelines.display import display
@@ -51,6 +52,8 @@ def model_sync(
     """Keep a folder as the model repository says, for the server beside it."""
     from components.serving.sync import sync
 
+    if label not in (None, STABLE, CANARY):
+        raise InputError(f"--label {label}: expected {STABLE} or {CANARY}")
     # The first process of a container is not ended by a signal that it does not handle.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with display(Console(stderr=True)) as sink:
@@ -95,6 +98,8 @@ def upload(
     from components.storage.upload import upload as store
 
     place, source = parse_location(location), folder.resolve()
+    if isinstance(place, Path) and not location.startswith(("/", ".")):
+        raise InputError(f"{location}: expected s3://bucket/prefix/NAME; a folder begins with / or ./")
     if location.rstrip("/").rpartition("/")[2] in _STEPS:
         raise InputError(f"{location}: a step's name, whose artifacts ssfr clean removes; choose another")
     if not (source / MARKER).exists() and (source.parent / MARKER).exists():

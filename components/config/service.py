@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
 
 from components.config.section import Positive, Section
+
+_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}")
+
+
+def check_address(text: str) -> str:
+    """Return the address of a server.
+
+    Raises
+    ------
+    ValueError
+        It is not HOST:PORT.
+    """
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError(f"'{text}': expected HOST:PORT, for example 127.0.0.1:8500")
+    return text
 
 
 class DeploymentSettings(Section):
@@ -25,7 +43,7 @@ class DeploymentSettings(Section):
     )
     warmup: bool = True
     tolerance_dex: Positive = Field(1e-4, description="[dex] served against offline")
-    servers: tuple[str, ...] = Field(
+    servers: tuple[Annotated[str, AfterValidator(check_address)], ...] = Field(
         (),
         description="HOST:PORT of each live server that must answer as offline after a deployment, or it is undone; none: none is asked",
     )

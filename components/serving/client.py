@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -23,6 +22,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from components.config import ServingSettings
+from components.config.service import check_address
 from components.errors import InputError
 from components.serving.inputs import Inputs, read_inputs
 from components.serving.pem import read_pem
@@ -105,8 +105,10 @@ class Client:
         version: int | None = None,
         label: str | None = None,
     ) -> None:
-        if not re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}", address):
-            raise InputError(f"'{address}': expected HOST:PORT, for example 127.0.0.1:8500")
+        try:
+            check_address(address)
+        except ValueError as error:
+            raise InputError(str(error)) from None
         if version is not None and label is not None:
             raise InputError(f"version {version} and label '{label}': give one of them")
         self.address = address

@@ -159,6 +159,8 @@ class _Rollout:
     ) -> None:
         if not servers:
             raise InputError("no server to ask; give --server HOST:PORT, once for each")
+        for server in servers:
+            Client(server, settings).close()  # a wrong address is said before anything is copied
         self._repository, self._servers, self._progress = repository, servers, progress
         self._settings = settings.model_copy(update={"retries": 0})
 

@@ -60,6 +60,7 @@ def upload(folder: Path, location: str, settings: StorageSettings, progress: Pro
     if (folder / MANIFEST) in paths:
         raise InputError(f"{folder / MANIFEST}: this is an artifact of a run; name the data themselves")
     # Before the files are read: what somebody else stores from now on may be newer than they are.
+    _generations(store, name, location)
     number = _newest(store, name)
     progress.say(f"{folder}: digesting {len(paths)} files")
     files = listed(folder, paths)
@@ -148,15 +149,7 @@ def clean(
     """
     above, name = _parts(location)
     store = open_store(above, settings, progress)
-    numbers = {}
-    for key in store.keys(name):
-        parent, _, number = key.rpartition("/")
-        manifest = store.manifest(key) or {"step": _STEP}  # removed just now
-        if parent != name or not _is_number(number) or manifest.get("step") != _STEP:
-            raise InputError(
-                f"{location}: holds {key}, no generation of it; name data as ssfr upload was told"
-            )
-        numbers[key] = int(number)
+    numbers = _generations(store, name, location)
     lower = sorted(numbers, key=numbers.__getitem__)[:-keep]
     gone = [key for key in expired(store.artifacts(name), 0, older_than_s, ()) if key in lower]
     if not dry_run:
@@ -164,6 +157,26 @@ def clean(
             store.remove(key)
         store.clean(name, keep=0, older_than_s=math.inf)
     return gone
+
+
+def _generations(store: Store, name: str, location: str) -> dict[str, int]:
+    """Return the keys of a name's generations, and their numbers.
+
+    Raises
+    ------
+    InputError
+        Something else lies there: models, a run's artifacts, other data.
+    """
+    numbers = {}
+    for key in store.keys(name):
+        parent, _, number = key.rpartition("/")
+        manifest = store.manifest(key) or {"step": _STEP}  # removed just now
+        if parent != name or not _is_number(number) or manifest.get("step") != _STEP:
+            raise InputError(
+                f"{location}: holds {key}, no generation of it; uploaded data need a name of their own"
+            )
+        numbers[key] = int(number)
+    return numbers
 
 
 def _parts(location: str) -> tuple[str, str]:

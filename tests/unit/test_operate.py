@@ -138,6 +138,22 @@ def test_only_what_data_in_s3_are_called_is_told_beside_the_place(pictures, tmp_
     assert ssfr("upload", pictures, location) == f"{location}/1: stored\n"
 
 
+def test_a_place_that_only_lacks_its_scheme_is_not_taken_for_a_folder(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        InputError, match=r"^bucket/data/pictures: expected s3://.*; a folder begins with / or"
+    ):
+        ssfr("upload", pictures, "bucket/data/pictures")
+    assert not (tmp_path / "bucket").exists()
+
+
+def test_a_label_that_there_is_not_is_refused(tmp_path):
+    with pytest.raises(InputError, match="--label stabel: expected stable or canary"):
+        ssfr(
+            "model-sync", "--repository", tmp_path, "--folder", tmp_path / "f", "--label", "stabel", "--once"
+        )
+
+
 @pytest.mark.parametrize("location", ["s3://bucket", "s3://bucket/", "stored", "s3://bucket/3"])
 def test_data_without_a_name_are_refused(pictures, location):
     work = [
@@ -146,7 +162,7 @@ def test_data_without_a_name_are_refused(pictures, location):
         lambda: find(location, STORAGE, SILENT),
     ]
     for one in work if location != "s3://bucket/3" else work[2:]:
-        with pytest.raises(InputError, match=r"the name is missing; expected s3://bucket/prefix/NAME, or"):
+        with pytest.raises(InputError, match=r": (the name is missing; )?expected s3://bucket/prefix/NAME"):
             one()
 
 
@@ -200,8 +216,12 @@ def test_only_generations_of_the_named_data_are_taken_for_such(pictures, tmp_pat
     uploaded(pictures, store / "data" / "pictures", (99, 98))
     places = {"models": "models/1", "data": "data/pictures/1", "data/pictures/1": "1"}
     for place, held in places.items():
-        with pytest.raises(InputError, match=rf"{place}: holds {held}, no generation of it; name data as"):
+        others = rf"{place}: holds {held}, no generation of it; uploaded data need a name of their own"
+        with pytest.raises(InputError, match=others):
             ssfr("clean", store / place, "--generations", "--keep", 1, "--older-than", 0)
+    for place in ("models", "data"):
+        with pytest.raises(InputError, match="no generation of it"):
+            ssfr("upload", pictures, store / place)
     assert len(open_store(str(store)).keys()) == 3
 
 
