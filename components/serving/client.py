@@ -22,10 +22,9 @@ from tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from components.config import ServingSettings
-from components.config.service import check_address
 from components.errors import InputError
+from components.serving.channel import open_channel
 from components.serving.inputs import Inputs, read_inputs
-from components.serving.pem import read_pem
 from components.serving.servable import DEFAULT_SIGNATURE, DESCRIBE, PREDICT_MAPS, PREDICT_PNG
 from components.serving.service import PREDICTION_SERVICE, SIGNATURES
 from components.serving.tensors import TensorSpec, from_proto, predict_request
@@ -105,10 +104,6 @@ class Client:
         version: int | None = None,
         label: str | None = None,
     ) -> None:
-        try:
-            check_address(address)
-        except ValueError as error:
-            raise InputError(str(error)) from None
         if version is not None and label is not None:
             raise InputError(f"version {version} and label '{label}': give one of them")
         self.address = address
@@ -119,7 +114,7 @@ class Client:
         if label is not None:
             self._spec.version_label = label
         self._limit = int(settings.max_message_mb * 1e6)
-        self._channel = _channel(address, settings, self._limit)
+        self._channel = open_channel(address, settings, self._limit)
         self._prediction = PredictionServiceStub(self._channel)
         self._model = ModelServiceStub(self._channel)
         # The stub's own Predict would build and serialise a message; ours is bytes already.
@@ -407,28 +402,3 @@ def _passing(error: Any) -> bool:
 
 def _described(array: np.ndarray) -> str:
     return f"{'bytes' if array.dtype == object else array.dtype} {array.shape}"
-
-
-def _channel(address: str, settings: ServingSettings, limit: int) -> grpc.Channel:
-    options = [
-        ("grpc.max_receive_message_length", limit),
-        ("grpc.max_send_message_length", limit),
-        ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 1000),
-        ("grpc.use_local_subchannel_pool", 1),
-    ]
-    key, certificate = settings.tls_client_key, settings.tls_client_certificate
-    if (key is None) != (certificate is None):
-        raise InputError("serving: tls_client_certificate and tls_client_key go together; one is missing")
-    if settings.tls_server_ca is None:
-        if certificate is not None:
-            raise InputError(
-                "serving.tls_client_certificate needs tls_server_ca: without it all is plaintext"
-            )
-        return grpc.insecure_channel(address, options)
-    credentials = grpc.ssl_channel_credentials(
-        read_pem(settings.tls_server_ca, "tls_server_ca"),
-        read_pem(key, "tls_client_key") if key else None,
-        read_pem(certificate, "tls_client_certificate") if certificate else None,
-    )
-    return grpc.secure_channel(address, credentials, options)
