@@ -228,7 +228,7 @@ def _run_kfp(pipeline: Any, arguments: dict[str, Any], workdir: Path, log: _Log)
     _hide_folder_docker()
     from kfp import local
 
-    with _ended_by_interrupt(), _as_before(), contextlib.redirect_stdout(log), warnings.catch_warnings():
+    with _ended_by_interrupt(), left_as_before(), contextlib.redirect_stdout(log), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="You may be attemp", category=RuntimeWarning)
         root = workdir / _ROOT
         local.init(
@@ -275,7 +275,7 @@ def _ended_by_interrupt() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _as_before() -> Iterator[None]:
+def left_as_before() -> Iterator[None]:
     """Undo what KFP leaves of its changes to `print` and to logging, where two tasks ran at a time."""
     root = logging.getLogger()
     printing, handlers, level = builtins.print, root.handlers[:], root.level

@@ -82,6 +82,8 @@ def docker_daemon(folder: Path) -> Iterator[Docker]:
     finally:
         daemon.terminate()
         daemon.wait(_START_WAIT_S)
+        # It leaves its network's name mounted, and pytest could not remove the folder later.
+        subprocess.run(["umount", f"{folder}/exec/netns/default"], capture_output=True, check=False)
 
 
 def _answers(docker: Docker) -> bool:

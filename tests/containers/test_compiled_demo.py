@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import socket
 import subprocess
 import sys
@@ -102,12 +101,13 @@ def run(images: Any, storage: dict[str, Any], server: str, tmp_path_factory: pyt
         *overrides(**told, deployment__servers=[server], cluster__projection_shards=2),
     )
     assert images.data in compiled.read_text()
-    return Run(run_compiled(compiled, folder), open_store(WORKDIR, StorageSettings(**storage)))
+    return Run(run_in_containers(compiled, folder), open_store(WORKDIR, StorageSettings(**storage)))
 
 
-def run_compiled(compiled: Path, folder: Path) -> str:
+def run_in_containers(compiled: Path, folder: Path) -> str:
     """Run a pipeline in containers that are locked up as pods are; return what was printed."""
-    from kfp import components, local
+    from kfp import local
+    from kfp_runs import run_compiled
 
     root, log = folder / "root", folder / "kfp.log"
     root.mkdir()
@@ -121,16 +121,11 @@ def run_compiled(compiled: Path, folder: Path) -> str:
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
     )
-    local.init(runner, pipeline_root=str(root))
-    handlers = logging.getLogger().handlers[:]
     with log.open("w") as stream, contextlib.redirect_stdout(stream):
         try:
-            components.load_component_from_file(str(compiled))()
+            run_compiled(compiled.read_text(), root, runner)
         except RuntimeError as error:
             pytest.fail(f"{error}\n{log.read_text()[-_LOG_END:]}")
-        finally:
-            # KFP leaves one that writes into the log, which is closed by now.
-            logging.getLogger().handlers[:] = handlers
     return log.read_text()
 
 

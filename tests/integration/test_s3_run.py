@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from kfp import local
-from kfp.components import load_component_from_text
+from kfp_runs import run_compiled
 from s3_server import Place
 
 from components.config import Settings, load_settings
@@ -55,12 +54,7 @@ def settings(place: Place, tmp_path) -> Settings:
 
 def run(compiled, root) -> list[str]:
     """Run a compiled pipeline, and return the names of its tasks."""
-    local.init(
-        local.SubprocessRunner(use_venv=False),
-        pipeline_root=str(root),
-        workspace_root=str(root / "workspace"),
-    )
-    load_component_from_text(compiled)()
+    run_compiled(compiled, root)
     return sorted(path.parent.name for path in root.glob("**/executor_output.json"))
 
 
