@@ -25,9 +25,10 @@ from components.config import ServingSettings
 from components.errors import InputError
 from components.serving.channel import open_channel
 from components.serving.inputs import Inputs, read_inputs
+from components.serving.messages import predict_request
 from components.serving.servable import DEFAULT_SIGNATURE, DESCRIBE, PREDICT_MAPS, PREDICT_PNG
 from components.serving.service import PREDICTION_SERVICE, SIGNATURES
-from components.serving.tensors import TensorSpec, from_proto, predict_request
+from components.serving.tensors import TensorSpec, from_proto
 
 __all__ = ["Answer", "Client", "VersionStatus", "read_inputs"]
 

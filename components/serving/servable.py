@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,15 +13,14 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from components.errors import DamagedArtifactError, InputError
+from components.serving.messages import Request
 from components.serving.repository import verify_version
-from components.serving.tensors import TensorSpec, from_proto, to_proto
+from components.serving.tensors import TensorSpec, from_proto
 from components.storage.artifact import read_json
 
 DEFAULT_SIGNATURE = "serving_default"
@@ -59,7 +58,7 @@ class Signature:
             for key in self.outputs
         }
 
-    def decode(self, inputs: Mapping[str, TensorProto], max_batch: int) -> dict[str, np.ndarray]:
+    def decode(self, request: Request, max_batch: int) -> dict[str, np.ndarray]:
         """Check a request's tensors and return them as arrays.
 
         Raises
@@ -67,6 +66,7 @@ class Signature:
         CallError
             INVALID_ARGUMENT: an input too many or too few, a wrong dtype or shape, a batch too large.
         """
+        inputs = request.message.inputs
         if inputs.keys() != self.inputs.keys():
             sent, needed = set(inputs), set(self.inputs)
             raise _invalid(
@@ -79,7 +79,7 @@ class Signature:
             if spec.shape and spec.shape[0] is None and shape and shape[0].size > max_batch:
                 raise _invalid(f"input '{key}': a batch of {shape[0].size}, at most {max_batch} are answered")
             try:
-                arrays[key] = from_proto(inputs[key], spec)
+                arrays[key] = from_proto(inputs[key], spec, request.contents.get(key))
             except ValueError as error:
                 raise _invalid(f"input '{key}': {error}") from None
         return arrays
@@ -159,30 +159,25 @@ class Servable:
                 f"This model has: {', '.join(self.signatures)}.",
             ) from None
 
-    def predict(
-        self,
-        signature_name: str,
-        inputs: Mapping[str, TensorProto],
-        output_filter: Sequence[str],
-        max_batch: int,
-    ) -> dict[str, TensorProto]:
-        """Answer one Predict call.
+    def predict(self, request: Request, max_batch: int) -> dict[str, np.ndarray]:
+        """Return the outputs that a request asks for.
 
         Raises
         ------
         CallError
             With TF Serving's status code.
         """
-        signature = self.signature(signature_name)
-        for key in output_filter:
+        wanted = request.message.output_filter
+        signature = self.signature(request.message.model_spec.signature_name)
+        for key in wanted:
             if key not in signature.outputs:
                 raise _invalid(f"output tensor alias not found in signature: {key}")
-        arrays = signature.decode(inputs, max_batch)
+        arrays = signature.decode(request, max_batch)
         try:
             answer = signature(arrays)
         except tf.errors.OpError as error:
             raise CallError(_STATUS.get(error.error_code, grpc.StatusCode.INTERNAL), _reason(error)) from None
-        return {key: to_proto(answer[key]) for key in output_filter or signature.outputs}
+        return {key: answer[key] for key in wanted or signature.outputs}
 
     def _warm_up(self, directory: Path) -> None:
         path = directory / WARMUP
@@ -192,9 +187,9 @@ class Servable:
         if (directory / DESCRIPTION).exists():
             known = read_json(directory / DESCRIPTION).get("known_answers", {})
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            request: PredictRequest = PredictionLog.FromString(record).predict_log.request
-            signature = self.signature(request.model_spec.signature_name)
-            answer = signature(signature.decode(request.inputs, max_batch=2**31))
+            request = Request(PredictionLog.FromString(record).predict_log.request, {})
+            signature = self.signature(request.message.model_spec.signature_name)
+            answer = signature(signature.decode(request, max_batch=2**31))
             expected = known.get(signature.name)
             if expected is None:
                 continue

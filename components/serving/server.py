@@ -18,14 +18,18 @@ from grpc_health.v1.health import OVERALL_HEALTH, HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from tensorflow_serving.apis.model_service_pb2_grpc import add_ModelServiceServicer_to_server
-from tensorflow_serving.apis.prediction_service_pb2_grpc import add_PredictionServiceServicer_to_server
 
 from components.config import ServingSettings
 from components.errors import InputError
 from components.progress import Progress
 from components.serving.manager import ModelManager
 from components.serving.pem import read_pem
-from components.serving.service import PREDICTION_SERVICE, ModelService, PredictionService
+from components.serving.service import (
+    PREDICTION_SERVICE,
+    ModelService,
+    PredictionService,
+    add_prediction_service,
+)
 
 _QUEUE_PER_WORKER = 32
 """Calls that may wait for each worker; a waiting call's message stays in the socket, so this is cheap."""
@@ -71,9 +75,7 @@ class Server:
         self._health = _Health(apart)
         self._reported: int | None = None
         add_HealthServicer_to_server(self._health, self._server)
-        add_PredictionServiceServicer_to_server(
-            PredictionService(self.manager, settings.max_batch), self._server
-        )
+        add_prediction_service(PredictionService(self.manager, settings.max_batch), self._server)
         add_ModelServiceServicer_to_server(ModelService(self.manager, self._report_health), self._server)
         self._stop = threading.Event()
         self._follower = threading.Thread(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,14 +12,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
-from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
-_INPUTS = PredictRequest.DESCRIPTOR.fields_by_name["inputs"]
-_KEY, _VALUE = (_INPUTS.message_type.fields_by_name[name].number for name in ("key", "value"))
-_CONTENT = TensorProto.DESCRIPTOR.fields_by_name["tensor_content"].number
-_LENGTH_DELIMITED = 2
-"""Protocol buffers' wire type of bytes, strings and messages."""
 _UNPACKED = {
     tf.string: "string_val",
     tf.float32: "float_val",
@@ -75,28 +68,33 @@ class TensorSpec:
 
 def to_proto(array: np.ndarray) -> TensorProto:
     """Return an array as a TensorProto; bytes and objects as strings, numbers as packed bytes."""
-    proto = _header(array)
-    if array.dtype.kind not in "OS":
+    proto = to_header(array)
+    if has_numbers(array):
         proto.tensor_content = array.tobytes()
     return proto
 
 
-def predict_request(spec: ModelSpec, inputs: Mapping[str, np.ndarray]) -> bytes:
-    """Return a PredictRequest as it goes over the wire.
-
-    Every number is copied once: through messages the maps of a galaxy, nearly a megabyte, would be
-    copied four times.
-    """
-    parts = [PredictRequest(model_spec=spec).SerializeToString()]
-    for key, array in inputs.items():
-        tensor = [_header(array).SerializeToString()]
-        if array.size and array.dtype.kind not in "OS":
-            tensor += _field(_CONTENT, [np.ascontiguousarray(array).data.cast("B")])
-        parts += _field(_INPUTS.number, [*_field(_KEY, [key.encode()]), *_field(_VALUE, tensor)])
-    return b"".join(parts)
+def to_header(array: np.ndarray) -> TensorProto:
+    """Return all of an array's TensorProto but packed numbers."""
+    proto = TensorProto()
+    for length in array.shape:
+        proto.tensor_shape.dim.add(size=length)
+    if has_numbers(array):
+        proto.dtype = tf.dtypes.as_dtype(array.dtype).as_datatype_enum
+    else:
+        proto.dtype = tf.string.as_datatype_enum
+        proto.string_val.extend(bytes(value) for value in array.ravel().tolist())
+    return proto
 
 
-def from_proto(proto: TensorProto, expected: TensorSpec) -> np.ndarray:
+def has_numbers(array: np.ndarray) -> bool:
+    """Whether an array's values are numbers, not bytes."""
+    return array.dtype.kind not in "OS"
+
+
+def from_proto(
+    proto: TensorProto, expected: TensorSpec, content: bytes | memoryview | None = None
+) -> np.ndarray:
     """Return a tensor that came over the wire, after checking that it is what the signature asks for.
 
     Nothing is allocated that the message does not hold: the declared shape must be the expected one, and
@@ -108,6 +106,8 @@ def from_proto(proto: TensorProto, expected: TensorSpec) -> np.ndarray:
         As received: not to be trusted.
     expected
         Of the signature.
+    content
+        Its packed numbers, where they were cut out of it.
 
     Raises
     ------
@@ -121,7 +121,8 @@ def from_proto(proto: TensorProto, expected: TensorSpec) -> np.ndarray:
         raise ValueError(f"expected {expected}, got shape {shape}")
     count = math.prod(shape)
     dtype = expected.numpy_dtype
-    content = proto.tensor_content
+    if content is None:
+        content = proto.tensor_content
     if content and dtype.kind != "O":
         if len(content) != count * dtype.itemsize:
             takes = f"{count * dtype.itemsize} bytes"
@@ -135,34 +136,6 @@ def from_proto(proto: TensorProto, expected: TensorSpec) -> np.ndarray:
         return np.fromiter(values, dtype, count).reshape(shape)
     except OverflowError:
         raise ValueError(f"a value that no {expected.dtype.name} has") from None
-
-
-def _header(array: np.ndarray) -> TensorProto:
-    """Return all of a TensorProto but the packed bytes."""
-    proto = TensorProto()
-    for length in array.shape:
-        proto.tensor_shape.dim.add(size=length)
-    if array.dtype.kind in "OS":
-        proto.dtype = tf.string.as_datatype_enum
-        proto.string_val.extend(bytes(value) for value in array.ravel().tolist())
-    else:
-        proto.dtype = tf.dtypes.as_dtype(array.dtype).as_datatype_enum
-    return proto
-
-
-def _field(number: int, value: Sequence[bytes | memoryview]) -> list[bytes | memoryview]:
-    """Return the pieces of a length-delimited field of a message, given those of its value."""
-    length = sum(len(piece) for piece in value)
-    return [_varint(number << 3 | _LENGTH_DELIMITED), _varint(length), *value]
-
-
-def _varint(number: int) -> bytes:
-    """Return a number in protocol buffers' base 128, low digits first, all but the last marked."""
-    digits = []
-    while number >= 128:
-        digits.append(number & 127 | 128)
-        number >>= 7
-    return bytes([*digits, number])
 
 
 def _dtype_name(number: int) -> str:

@@ -12,13 +12,9 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from exported_models import serving
-from hypothesis import given
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import array_shapes, arrays
 from PIL import Image
 from tensorflow.core.framework.tensor_pb2 import TensorProto
-from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     PredictionServiceServicer,
     add_PredictionServiceServicer_to_server,
@@ -27,7 +23,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 from components.errors import InputError
 from components.serving.client import Client
 from components.serving.inputs import read_inputs
-from components.serving.tensors import TensorSpec, from_proto, predict_request, to_proto
+from components.serving.tensors import TensorSpec, from_proto, to_proto
 
 OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
 
@@ -173,29 +169,6 @@ def test_numbers_survive_the_wire(dtype):
 def test_bytes_survive_the_wire():
     array = np.array([b"", b"\x00\xff", b"png"], dtype=object)
     assert from_proto(to_proto(array), TensorSpec(tf.string, (None,))).tolist() == array.tolist()
-
-
-numbers = arrays(
-    st.sampled_from([np.float32, np.uint8, np.int64]), array_shapes(min_dims=0, max_dims=4, min_side=0)
-)
-strings = st.lists(st.binary(max_size=300)).map(lambda some: np.array([*some, None], dtype=object)[:-1])
-
-
-@given(
-    inputs=st.dictionaries(st.text(max_size=20), numbers | strings, max_size=3),
-    spec=st.builds(ModelSpec, name=st.text(max_size=200), signature_name=st.text(max_size=20)),
-)
-def test_the_bytes_of_a_request_are_those_of_the_message(inputs, spec):
-    ordinary = {key: to_proto(array) for key, array in inputs.items()}
-    assert PredictRequest.FromString(predict_request(spec, inputs)) == PredictRequest(
-        model_spec=spec, inputs=ordinary
-    )
-
-
-def test_maps_that_are_not_contiguous_are_sent_in_their_order():
-    maps = np.arange(12, dtype=np.float32).reshape(3, 4).T[::2]
-    sent = PredictRequest.FromString(predict_request(ModelSpec(), {"maps": maps})).inputs["maps"]
-    np.testing.assert_array_equal(from_proto(sent, TensorSpec(tf.float32, (2, 3))), maps)
 
 
 def test_numbers_in_the_unpacked_form_are_understood_too():
