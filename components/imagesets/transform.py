@@ -17,6 +17,8 @@ Array = Any
 """A numpy array or a tensor of Keras' backend."""
 
 _TRUNCATE_SIGMA = 4.0
+_LARGEST = 1e19
+"""The square of a larger float32 is infinite."""
 
 
 def images(xp: Any, maps: Array, spec: ImageSpec) -> Array:
@@ -39,12 +41,13 @@ def images(xp: Any, maps: Array, spec: ImageSpec) -> Array:
     """
     if spec.pixel_type == "uint8":
         return _eight_bit_case(xp, eight_bits(xp, composite(xp, maps, spec)), spec)
-    layers = []
-    for name, layer in zip(spec.channels, physical_channels(xp, maps, spec), strict=True):
-        scale = spec.scales[name]
-        standard = (stretched(xp, layer, spec, scale.softening) - scale.mean) / scale.std
-        layers.append(xp.where(xp.isnan(standard), 0.0, standard))
-    return xp.stack(layers, axis=-1)
+    layers = xp.stack(physical_channels(xp, maps, spec), axis=1)
+    softening, mean, std = (
+        np.array([[[getattr(spec.scales[name], key)]] for name in spec.channels], np.float32)
+        for key in ("softening", "mean", "std")
+    )
+    standard = (stretched(xp, layers, spec, softening) - mean) / std
+    return xp.transpose(xp.where(xp.isnan(standard), 0.0, standard), (0, 2, 3, 1))
 
 
 def images_from_pictures(xp: Any, pictures: Array, spec: ImageSpec) -> Array:
@@ -95,15 +98,20 @@ def physical_channels(xp: Any, maps: Array, spec: ImageSpec) -> list[Array]:
     return result
 
 
-def stretched(xp: Any, layer: Array, spec: ImageSpec, softening: float) -> Array:
-    """Return sign(x) asinh(|x| / softening), or x itself for image catalogues; NaN stays NaN.
+def stretched(xp: Any, layer: Array, spec: ImageSpec, softening: float | np.ndarray) -> Array:
+    """Return sign(x) asinh(|x| / softening), or x itself for image catalogues; NaN and infinity stay.
 
-    The odd form is spelled out because a float32 asinh may lose all digits for large negative x.
+    The odd form is spelled out because a float32 asinh may lose all digits for large negative x. So is
+    asinh(x) = log1p(x + x^2 / (1 + sqrt(1 + x^2))), right to some units in the last place up to 1e19
+    (from there on it may be too small by ln 2): TensorFlow's own took half of the time of a prediction.
     """
     if spec.stretch == "linear":
         return layer
     scaled = layer / softening
-    return xp.sign(scaled) * xp.arcsinh(xp.abs(scaled))
+    size = xp.abs(scaled)
+    finite = xp.minimum(size, _LARGEST)
+    square = finite * finite
+    return xp.sign(scaled) * xp.log1p(size + square / (1.0 + xp.sqrt(1.0 + square)))
 
 
 def composite(xp: Any, maps: Array, spec: ImageSpec) -> Array:

@@ -183,7 +183,11 @@ class Predictor:
         """
         count = ops.shape(network_input)[0]
         blank = ops.zeros((1, *network_input.shape[1:]), dtype=network_input.dtype)
-        rows = ops.concatenate([network_input, blank])[: ops.maximum(count, 1)]
+        known = network_input.shape[0]
+        if known is None:
+            rows = ops.cond(count > 0, lambda: network_input, lambda: blank)
+        else:
+            rows = network_input if known else blank
         return self.network.frozen(rows), count
 
     def answers(self, features: Any, count: Any) -> Outputs:
