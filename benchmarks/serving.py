@@ -1,9 +1,12 @@
 """What a call over gRPC costs beside the bare model call: p50, p99, requests/s at 1 and 8 clients.
 
+The bare call is that of the SavedModel as TensorFlow loads it, `tf.saved_model.load`, from maps to numbers.
+The server's own call, without gRPC, stands beside it as `in_process`: it is faster.
+
 Random weights: time does not depend on them. The server runs in a process of its own, and rounds of bare
 and of served calls take turns, so that a busy machine is busy for both. Back to back, a bare call finds its
 threads awake and its caches warm, as no call from outside ever does: `in_turn` is one of each after the
-other, and its difference is what serving adds.
+other.
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from benchmarks.figure import row
 from components.config import ServingSettings, TrainingSettings
@@ -81,7 +85,10 @@ def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
     maps = np.random.default_rng(0).lognormal(0.0, 1.0, (1, len(FIELDS), PIXELS, PIXELS)).astype(np.float32)
     version = repository / model / "1"
     export(write_random_model(folder / "trained", model, spec), version, model, Example.of(maps, spec))
-    signature = Servable.load(version, model, 1).signature("predict_maps")
+    bare_call, own_call = (
+        _bare_call(version, maps),
+        Servable.load(version, model, 1).signature("predict_maps"),
+    )
     context = get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(repository, there))
@@ -90,24 +97,31 @@ def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
     address = here.recv()
     rows = []
     with Client(address, ServingSettings(), model) as client:
-        rows += _in_turn(model, partial(signature, {"maps": maps}), partial(client.predict_maps, maps))
+        rows += _in_turn(model, bare_call, partial(client.predict_maps, maps))
     for clients in CLIENTS:
         connections = [Client(address, ServingSettings(), model) for _ in range(clients)]
-        bare, served = Timings(), Timings()
+        bare, served, own = Timings(), Timings(), Timings()
         for connection in connections:
             connection.predict_maps(maps)
         for _ in range(_ROUNDS):
-            _round(bare, [partial(signature, {"maps": maps})] * clients)
+            _round(bare, [bare_call] * clients)
             _round(served, [partial(client.predict_maps, maps) for client in connections])
+            _round(own, [partial(own_call, {"maps": maps})] * clients)
         for connection in connections:
             connection.close()
         peers = bare.figures()
-        for name, (value, unit) in served.figures().items():
-            label = f"serving.{model}.{name}_{clients}_clients"
-            rows.append(row(label, value, unit, f"{PEER} (random weights)", peers[name][0]))
+        for timings, kind in ((served, "clients"), (own, "in_process")):
+            for name, (value, unit) in timings.figures().items():
+                label = f"serving.{model}.{name}_{clients}_{kind}"
+                rows.append(row(label, value, unit, f"{PEER} (random weights)", peers[name][0]))
     here.send(None)
     process.join()
     return rows
+
+
+def _bare_call(version: Path, maps: np.ndarray) -> Callable[[], object]:
+    function = tf.saved_model.load(str(version)).signatures["predict_maps"]
+    return lambda: {key: answer.numpy() for key, answer in function(maps=tf.constant(maps)).items()}
 
 
 def _in_turn(model: str, bare: Callable[[], object], served: Callable[[], object]) -> list[dict[str, Any]]:

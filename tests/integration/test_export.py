@@ -17,6 +17,7 @@ from components.deployment.export import Example, decode_png, encode_png, export
 from components.errors import InputError
 from components.imagesets.transform import composite, eight_bits
 from components.models.predictor import Predictor
+from components.serving.messages import parse_request
 from components.serving.repository import verify_version
 from components.serving.servable import Servable
 
@@ -184,7 +185,7 @@ def test_the_warm_up_file_holds_a_request_for_each_signature(exported):
     assert asked == {"predict_maps": ["maps"], "predict_png": ["png"], "serving_default": ["images"]}
     assert {r.model_spec.name for r in requests} == {"eight_bit"}
     for request in requests:
-        servable.predict(request.model_spec.signature_name, request.inputs, [], max_batch=8)
+        servable.predict(parse_request(request.SerializeToString()), max_batch=8)
 
 
 def test_the_description_says_what_the_model_takes(exported):

@@ -9,7 +9,7 @@ from components.serving.servable import Servable
 
 
 def versions(*numbers):
-    return {number: Servable("toy", number, {}, None) for number in numbers}
+    return {number: Servable("toy", number, {}) for number in numbers}
 
 
 def table(default, *numbers, **labels):
