@@ -1,7 +1,8 @@
 """What a call over gRPC costs beside the bare model call: p50, p99, requests/s at 1 and 8 clients.
 
-The bare call is that of the SavedModel as TensorFlow loads it, `tf.saved_model.load`, from maps to numbers.
-The server's own call, without gRPC, stands beside it as `in_process`: it is faster.
+The bare call is that of the SavedModel as TensorFlow loads it, `tf.saved_model.load`, from maps to numbers,
+with TensorFlow's own number of threads. The server computes in a session, the compact network in one
+thread, which is faster: a difference to the bare call is not all that gRPC costs.
 
 Random weights: time does not depend on them. The server runs in a process of its own, and rounds of bare
 and of served calls take turns, so that a busy machine is busy for both. Back to back, a bare call finds its
@@ -35,7 +36,6 @@ from components.models.networks import build_network
 from components.processes import die_with
 from components.progress import SILENT
 from components.serving.client import Client
-from components.serving.servable import Servable
 from components.serving.server import Server
 
 FIELDS = ("entropy", "mass", "temperature")
@@ -85,10 +85,7 @@ def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
     maps = np.random.default_rng(0).lognormal(0.0, 1.0, (1, len(FIELDS), PIXELS, PIXELS)).astype(np.float32)
     version = repository / model / "1"
     export(write_random_model(folder / "trained", model, spec), version, model, Example.of(maps, spec))
-    bare_call, own_call = (
-        _bare_call(version, maps),
-        Servable.load(version, model, 1).signature("predict_maps"),
-    )
+    bare_call = _bare_call(version, maps)
     context = get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=serve, args=(repository, there))
@@ -100,20 +97,18 @@ def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
         rows += _in_turn(model, bare_call, partial(client.predict_maps, maps))
     for clients in CLIENTS:
         connections = [Client(address, ServingSettings(), model) for _ in range(clients)]
-        bare, served, own = Timings(), Timings(), Timings()
+        bare, served = Timings(), Timings()
         for connection in connections:
             connection.predict_maps(maps)
         for _ in range(_ROUNDS):
             _round(bare, [bare_call] * clients)
             _round(served, [partial(client.predict_maps, maps) for client in connections])
-            _round(own, [partial(own_call, {"maps": maps})] * clients)
         for connection in connections:
             connection.close()
         peers = bare.figures()
-        for timings, kind in ((served, "clients"), (own, "in_process")):
-            for name, (value, unit) in timings.figures().items():
-                label = f"serving.{model}.{name}_{clients}_{kind}"
-                rows.append(row(label, value, unit, f"{PEER} (random weights)", peers[name][0]))
+        for name, (value, unit) in served.figures().items():
+            label = f"serving.{model}.{name}_{clients}_clients"
+            rows.append(row(label, value, unit, f"{PEER} (random weights)", peers[name][0]))
     here.send(None)
     process.join()
     return rows

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,10 @@ PREDICT_PNG = "predict_png"
 DESCRIBE = "describe"
 DESCRIPTION = "assets.extra/ssfr.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
+_ALL = 0
+"""Threads of a session: as many as there are cores."""
+_CALLER = -1
+"""Threads of a session's steps: that of the caller."""
 
 
 class CallError(Exception):
@@ -116,8 +121,9 @@ class Servable:
         """
         verify_version(directory)
         try:
-            servable = cls(name, version, _load_signatures(directory))
-            servable._warm_up(directory)
+            description = read_json(directory / DESCRIPTION) if (directory / DESCRIPTION).exists() else {}
+            servable = cls(name, version, _load_signatures(directory, description.get("threads", _ALL)))
+            servable._warm_up(directory, description.get("known_answers", {}))
         except (OSError, ValueError, KeyError, DecodeError, CallError, tf.errors.OpError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{directory}: not loadable as a SavedModel ({reason})") from None
@@ -176,13 +182,10 @@ class Servable:
             raise CallError(_STATUS.get(error.error_code, grpc.StatusCode.INTERNAL), _reason(error)) from None
         return {key: answer[key] for key in wanted or signature.outputs}
 
-    def _warm_up(self, directory: Path) -> None:
+    def _warm_up(self, directory: Path, known: Mapping[str, Any]) -> None:
         path = directory / WARMUP
         if not path.exists():
             return
-        known: dict[str, Any] = {}
-        if (directory / DESCRIPTION).exists():
-            known = read_json(directory / DESCRIPTION).get("known_answers", {})
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             request = Request(PredictionLog.FromString(record).predict_log.request, {})
             signature = self.signature(request.message.model_spec.signature_name)
@@ -216,17 +219,21 @@ def _reason(error: tf.errors.OpError) -> str:
     return next((line for line in lines if line and not line.startswith(_NOT_A_REASON)), text)
 
 
-def _load_signatures(directory: Path) -> dict[str, Signature]:
+def _load_signatures(directory: Path, threads: int) -> dict[str, Signature]:
     """Load a SavedModel into a session, as TF Serving does.
 
-    A step of a session runs in the thread that calls it. As a function of TensorFlow 2, which goes from
-    thread to thread and through more Python, a small network's answer takes a fifth longer.
+    A step of a session runs in the thread that calls it. A function of TensorFlow 2 goes from thread to
+    thread and through more Python, half a millisecond in all.
     """
     saved = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     if not saved.meta_graphs:
         raise ValueError("saved_model.pb holds no graph")
     meta_graph = saved.meta_graphs[0]
-    config = tf.compat.v1.ConfigProto(inter_op_parallelism_threads=-1)
+    # Without it all sessions share the threads of the first. TensorFlow reads it when that one begins.
+    os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
+    config = tf.compat.v1.ConfigProto(
+        inter_op_parallelism_threads=_CALLER, intra_op_parallelism_threads=threads
+    )
     with tf.Graph().as_default():
         saver = tf.compat.v1.train.import_meta_graph(meta_graph)
         session = tf.compat.v1.Session(config=config)
