@@ -349,9 +349,9 @@ def _reduce(images: Any, pixels: int, side: int, pixel_type: str) -> Any:
         return images  # all four would be the pixel itself
     channels = images.shape[-1]
 
-    def over_blocks(reduce: Callable[..., Any], pixels: Any) -> Any:
+    def over_blocks(reduce: Callable[..., Any], values: Any) -> Any:
         # First along y, where what is put together lies side by side in memory: three times as fast.
-        rows = reduce(ops.reshape(pixels, (-1, side, block, side * block * channels)), axis=2)
+        rows = reduce(ops.reshape(values, (-1, side, block, pixels * channels)), axis=2)
         return reduce(ops.reshape(rows, (-1, side, side, block, channels)), axis=3)
 
     peak = over_blocks(ops.max, images)

@@ -194,7 +194,7 @@ def test_the_description_says_what_the_model_takes(exported):
     assert written["fields"] == ["entropy", "mass", "temperature"]
     assert written["units"] == ["keV cm^2", "Msun", "K"]
     assert written["takes"] == ["maps"]
-    assert written["pixels"] == PIXELS
+    assert (written["pixels"], written["threads"]) == (PIXELS, 1)
     assert written["model_digest"] == model_digest(model_dir)
     assert set(written["known_answers"]) == {"predict_maps", "serving_default"}
     served = json.loads(servable.signature("describe")({})["json"].item())
