@@ -36,9 +36,9 @@ FORMAT = 3
 
 OUTPUTS = {"log10_ssfr": "dex of 1/yr", "ssfr": "1/yr", "lower": "dex of 1/yr", "upper": "dex of 1/yr"}
 
-_THREADS = {"compact": 1}
-"""That work on one request; others: as many as there are cores. An operation of the compact network takes no
-longer than waking a second thread for it does; with one, the server answers a fifth sooner."""
+_ONE_THREAD = ("compact",)
+"""Models of which one thread computes a single galaxy: their operations take no longer than waking a second
+thread does. The server answers a fifth sooner, and more clients at a time."""
 
 _KNOWN_ANSWER_TOLERANCE_DEX = 1e-2
 """Between machines: above what float32 noise does to pixels that are cut to 8 bits, below a label's worth."""
@@ -101,7 +101,7 @@ def describe(predictor: Predictor, model_dir: Path, study: Mapping[str, Any]) ->
         "weighting": spec.weighting,
         "outputs": OUTPUTS,
         "interval": model["interval"],
-        "threads": _THREADS.get(model["model"], 0),
+        "one_thread": model["model"] in _ONE_THREAD,
         "model_digest": model_digest(model_dir),
         **study,
     }

@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf.meta_graph_pb2 import SignatureDef
+from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
@@ -30,10 +31,13 @@ PREDICT_PNG = "predict_png"
 DESCRIBE = "describe"
 DESCRIPTION = "assets.extra/ssfr.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
-_ALL = 0
-"""Threads of a session: as many as there are cores."""
+_ALL_CORES = 0
+"""As a number of a session's threads."""
 _CALLER = -1
-"""Threads of a session's steps: that of the caller."""
+"""As a number of threads for a session's steps: they run in that of the caller."""
+
+# Without it all sessions share the threads of the first. TensorFlow reads it when it first computes anything.
+os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 
 
 class CallError(Exception):
@@ -44,22 +48,31 @@ class CallError(Exception):
         self.code = code
 
 
+@dataclass(frozen=True)
+class _Sessions:
+    """A loaded graph: to compute one galaxy, and several."""
+
+    for_one: tf.compat.v1.Session
+    for_many: tf.compat.v1.Session
+
+
 class Signature:
     """One function of a SavedModel, with what goes in and what comes out."""
 
-    def __init__(self, name: str, definition: SignatureDef, session: tf.compat.v1.Session) -> None:
+    def __init__(self, name: str, definition: SignatureDef, sessions: _Sessions) -> None:
         self.name = name
         self.definition = definition
         self.inputs = {key: TensorSpec.of(info) for key, info in sorted(definition.inputs.items())}
         self.outputs = sorted(definition.outputs)
-        self._call = session.make_callable(
-            [definition.outputs[key].name for key in self.outputs],
-            feed_list=[definition.inputs[key].name for key in self.inputs],
-        )
+        fetches = [definition.outputs[key].name for key in self.outputs]
+        feeds = [definition.inputs[key].name for key in self.inputs]
+        self._for_one = sessions.for_one.make_callable(fetches, feed_list=feeds)
+        self._for_many = sessions.for_many.make_callable(fetches, feed_list=feeds)
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the function on arrays that were checked."""
-        answers = self._call(*(arrays[key] for key in self.inputs))
+        call = self._for_one if all(len(array) == 1 for array in arrays.values()) else self._for_many
+        answers = call(*(arrays[key] for key in self.inputs))
         # A scalar string comes as plain bytes.
         return {
             key: np.asarray(answer, dtype=object if isinstance(answer, bytes) else None)
@@ -122,7 +135,7 @@ class Servable:
         verify_version(directory)
         try:
             description = read_json(directory / DESCRIPTION) if (directory / DESCRIPTION).exists() else {}
-            servable = cls(name, version, _load_signatures(directory, description.get("threads", _ALL)))
+            servable = cls(name, version, _load_signatures(directory, bool(description.get("one_thread"))))
             servable._warm_up(directory, description.get("known_answers", {}))
         except (OSError, ValueError, KeyError, DecodeError, CallError, tf.errors.OpError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
@@ -219,27 +232,34 @@ def _reason(error: tf.errors.OpError) -> str:
     return next((line for line in lines if line and not line.startswith(_NOT_A_REASON)), text)
 
 
-def _load_signatures(directory: Path, threads: int) -> dict[str, Signature]:
-    """Load a SavedModel into a session, as TF Serving does.
+def _load_signatures(directory: Path, one_thread: bool) -> dict[str, Signature]:
+    """Load a SavedModel, into sessions whose steps run in the thread that calls.
 
-    A step of a session runs in the thread that calls it. A function of TensorFlow 2 goes from thread to
-    thread and through more Python, half a millisecond in all.
+    A function of TensorFlow 2 goes from thread to thread and through more Python, half a millisecond in all.
+    With `one_thread` a single galaxy is computed by one thread.
     """
     saved = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     if not saved.meta_graphs:
         raise ValueError("saved_model.pb holds no graph")
     meta_graph = saved.meta_graphs[0]
-    # Without it all sessions share the threads of the first. TensorFlow reads it when that one begins.
-    os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
+    for_many = _session(meta_graph, directory, _ALL_CORES)
+    for_one = _session(meta_graph, directory, 1) if one_thread else for_many
+    return {
+        key: Signature(key, definition, _Sessions(for_one, for_many))
+        for key, definition in sorted(meta_graph.signature_def.items())
+        if not key.startswith("__")
+    }
+
+
+def _session(meta_graph: MetaGraphDef, directory: Path, threads: int) -> tf.compat.v1.Session:
     config = tf.compat.v1.ConfigProto(
-        inter_op_parallelism_threads=_CALLER, intra_op_parallelism_threads=threads
+        inter_op_parallelism_threads=_CALLER,
+        intra_op_parallelism_threads=threads,
+        allow_soft_placement=True,
     )
     with tf.Graph().as_default():
         saver = tf.compat.v1.train.import_meta_graph(meta_graph)
         session = tf.compat.v1.Session(config=config)
         saver.restore(session, str(directory / "variables" / "variables"))
-    return {
-        key: Signature(key, definition, session)
-        for key, definition in sorted(meta_graph.signature_def.items())
-        if not key.startswith("__")
-    }
+        session.run(list(meta_graph.collection_def["saved_model_main_op"].node_list.value))
+    return session

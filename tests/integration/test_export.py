@@ -3,6 +3,8 @@
 import io
 import json
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
@@ -194,11 +196,39 @@ def test_the_description_says_what_the_model_takes(exported):
     assert written["fields"] == ["entropy", "mass", "temperature"]
     assert written["units"] == ["keV cm^2", "Msun", "K"]
     assert written["takes"] == ["maps"]
-    assert (written["pixels"], written["threads"]) == (PIXELS, 1)
+    assert (written["pixels"], written["one_thread"]) == (PIXELS, True)
     assert written["model_digest"] == model_digest(model_dir)
     assert set(written["known_answers"]) == {"predict_maps", "serving_default"}
     served = json.loads(servable.signature("describe")({})["json"].item())
     assert served == {key: value for key, value in written.items() if key != "known_answers"}
+
+
+def test_a_single_galaxy_has_a_thread_of_its_own_and_several_have_all_cores(exported):
+    _, folder, *_ = exported["maps"]
+    code = f"""
+import os, tensorflow as tf
+from pathlib import Path
+from components.serving.servable import _ALL_CORES, _load_signatures
+assert tf.reduce_sum(tf.ones(3)) == 3  # TensorFlow has its own threads by now
+def threads_of(one_thread):
+    before = len(os.listdir("/proc/self/task"))
+    kept.append(_load_signatures(Path({str(folder)!r}), one_thread))
+    return len(os.listdir("/proc/self/task")) - before
+kept = []
+threads_of(False)
+print(threads_of(True) - threads_of(False))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "1\n", done.stderr
+
+
+def test_one_galaxy_and_several_get_the_same_answers(exported):
+    *_, servable = exported["maps"]
+    maps = random_maps(3)
+    signature = servable.signature("predict_maps")
+    together = signature({"maps": maps})["log10_ssfr"]
+    alone = [signature({"maps": maps[[row]]})["log10_ssfr"][0] for row in range(3)]
+    np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
 def test_the_manifest_lists_every_file_with_its_digest(exported):
