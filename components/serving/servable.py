@@ -31,10 +31,11 @@ PREDICT_PNG = "predict_png"
 DESCRIBE = "describe"
 DESCRIPTION = "assets.extra/ssfr.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
-_ALL_CORES = 0
-"""As a number of a session's threads."""
-_CALLER = -1
-"""As a number of threads for a session's steps: they run in that of the caller."""
+_ALL_CORES = tf.compat.v1.ConfigProto(allow_soft_placement=True)
+_ONE_THREAD = tf.compat.v1.ConfigProto(
+    allow_soft_placement=True, inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1
+)
+"""That of the caller: from one thread to the next and back takes a small network half a millisecond."""
 
 # Without it all sessions share the threads of the first. TensorFlow reads it when it first computes anything.
 os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
@@ -233,17 +234,13 @@ def _reason(error: tf.errors.OpError) -> str:
 
 
 def _load_signatures(directory: Path, one_thread: bool) -> dict[str, Signature]:
-    """Load a SavedModel, into sessions whose steps run in the thread that calls.
-
-    A function of TensorFlow 2 goes from thread to thread and through more Python, half a millisecond in all.
-    With `one_thread` a single galaxy is computed by one thread.
-    """
+    """Load a SavedModel; with `one_thread` a single galaxy is computed in the thread that calls."""
     saved = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     if not saved.meta_graphs:
         raise ValueError("saved_model.pb holds no graph")
     meta_graph = saved.meta_graphs[0]
     for_many = _session(meta_graph, directory, _ALL_CORES)
-    for_one = _session(meta_graph, directory, 1) if one_thread else for_many
+    for_one = _session(meta_graph, directory, _ONE_THREAD) if one_thread else for_many
     return {
         key: Signature(key, definition, _Sessions(for_one, for_many))
         for key, definition in sorted(meta_graph.signature_def.items())
@@ -251,12 +248,10 @@ def _load_signatures(directory: Path, one_thread: bool) -> dict[str, Signature]:
     }
 
 
-def _session(meta_graph: MetaGraphDef, directory: Path, threads: int) -> tf.compat.v1.Session:
-    config = tf.compat.v1.ConfigProto(
-        inter_op_parallelism_threads=_CALLER,
-        intra_op_parallelism_threads=threads,
-        allow_soft_placement=True,
-    )
+def _session(
+    meta_graph: MetaGraphDef, directory: Path, config: tf.compat.v1.ConfigProto
+) -> tf.compat.v1.Session:
+    """Load a graph with its variables into a session: its steps go through less Python than a function's."""
     with tf.Graph().as_default():
         saver = tf.compat.v1.train.import_meta_graph(meta_graph)
         session = tf.compat.v1.Session(config=config)

@@ -208,7 +208,7 @@ def test_a_single_galaxy_has_a_thread_of_its_own_and_several_have_all_cores(expo
     code = f"""
 import os, tensorflow as tf
 from pathlib import Path
-from components.serving.servable import _ALL_CORES, _load_signatures
+from components.serving.servable import _load_signatures
 assert tf.reduce_sum(tf.ones(3)) == 3  # TensorFlow has its own threads by now
 def threads_of(one_thread):
     before = len(os.listdir("/proc/self/task"))
