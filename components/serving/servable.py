@@ -203,11 +203,20 @@ class Servable:
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
             request = Request(PredictionLog.FromString(record).predict_log.request, {})
             signature = self.signature(request.message.model_spec.signature_name)
-            answer = signature(signature.decode(request, max_batch=2**31))
+            arrays = signature.decode(request, max_batch=2**31)
+            # One galaxy and several may be computed in different sessions.
+            answers = [signature(arrays), signature({key: array[:1] for key, array in arrays.items()})]
             expected = known.get(signature.name)
             if expected is None:
                 continue
-            difference = np.abs(answer["log10_ssfr"] - np.asarray(expected["log10_ssfr"], np.float32)).max()
+            right = np.asarray(expected["log10_ssfr"], np.float32)
+            # np.max hands a NaN on, which no tolerance lets through; Python's own max may lose it.
+            difference = np.max(
+                [
+                    np.abs(answer["log10_ssfr"] - right[: len(answer["log10_ssfr"])]).max()
+                    for answer in answers
+                ]
+            )
             if not difference <= expected["tolerance_dex"]:
                 raise DamagedArtifactError(
                     f"{directory}: signature '{signature.name}' differs by {difference:.2g} dex from the "
