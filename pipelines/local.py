@@ -152,7 +152,7 @@ def run(
         started = time.time()
         events = workdir / EVENTS
         events.unlink(missing_ok=True)
-        with _Log(workdir / LOG) as log, following(events, sink) as heard:
+        with RunLog(workdir / LOG) as log, following(events, sink) as heard:
             for last, pipeline in stages.items():
                 failure = _run_kfp(pipeline, arguments, workdir, log)
                 if failure is not None:
@@ -178,7 +178,7 @@ def _announce(heard: Heard, first: str, settings: Settings, workdir: Path, sink:
     check_disk(needed, workdir)
 
 
-def _explain(failure: str, heard: Heard, log: _Log) -> NoReturn:
+def _explain(failure: str, heard: Heard, log: RunLog) -> NoReturn:
     if heard.errors:
         raise InputError(heard.errors[0])
     if log.full or os.strerror(errno.ENOSPC) in log.tail():
@@ -188,7 +188,7 @@ def _explain(failure: str, heard: Heard, log: _Log) -> NoReturn:
     raise RuntimeError(f"{failure}\n{log.traceback()}")
 
 
-class _Log(io.TextIOBase):
+class RunLog(io.TextIOBase):
     """KFP's own output: a file, and its end in memory, which is there on a full disk too."""
 
     def __init__(self, path: Path) -> None:
@@ -223,7 +223,7 @@ class _Log(io.TextIOBase):
         return "\n".join(line.removeprefix(indent) for line in (found + text).splitlines())
 
 
-def _run_kfp(pipeline: Any, arguments: dict[str, Any], workdir: Path, log: _Log) -> str | None:
+def _run_kfp(pipeline: Any, arguments: dict[str, Any], workdir: Path, log: RunLog) -> str | None:
     """Run through kfp.local with its output in the log; return why it failed, or None."""
     _hide_folder_docker()
     from kfp import local

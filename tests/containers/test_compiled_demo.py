@@ -21,6 +21,7 @@ from small_demo import SIMULATE, overrides
 
 from components.config.storage import StorageSettings
 from components.storage.store import Store, open_store
+from pipelines.local import RunLog
 
 BUCKET = "study"
 DATA, WORKDIR, REPOSITORY = (f"s3://{BUCKET}/{name}" for name in ("data/universe", "runs/demo", "models"))
@@ -121,7 +122,8 @@ def run_in_containers(compiled: Path, folder: Path) -> str:
         cap_drop=["ALL"],
         security_opt=["no-new-privileges"],
     )
-    with log.open("w") as stream, contextlib.redirect_stdout(stream):
+    # Tasks that run at the same time print at the same time, which Python's own text files do not bear.
+    with RunLog(log) as stream, contextlib.redirect_stdout(stream):
         try:
             run_compiled(compiled.read_text(), root, runner)
         except RuntimeError as error:
