@@ -1,8 +1,9 @@
 """What a call over gRPC costs beside the bare model call: p50, p99, requests/s at 1 and 8 clients.
 
 The bare call is that of the SavedModel as TensorFlow loads it, `tf.saved_model.load`, from maps to numbers,
-with TensorFlow's own number of threads. The server computes in a session, the compact network in one
-thread, which is faster: a difference to the bare call is not all that gRPC costs.
+with TensorFlow's own number of threads. The server computes in a session, and splits none of the compact
+network's operations between threads, which is faster: a difference to the bare call is not all that gRPC
+costs.
 
 Random weights: time does not depend on them. The server runs in a process of its own, and rounds of bare
 and of served calls take turns, so that a busy machine is busy for both. Back to back, a bare call finds its

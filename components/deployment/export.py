@@ -37,8 +37,7 @@ FORMAT = 3
 OUTPUTS = {"log10_ssfr": "dex of 1/yr", "ssfr": "1/yr", "lower": "dex of 1/yr", "upper": "dex of 1/yr"}
 
 _ONE_THREAD = ("compact",)
-"""Models of which one thread computes a single galaxy: their operations take no longer than waking a second
-thread does. The server answers a fifth sooner, and more clients at a time."""
+"""Models whose operations, on one galaxy, take no longer than waking a second thread does: each has one."""
 
 _KNOWN_ANSWER_TOLERANCE_DEX = 1e-2
 """Between machines: above what float32 noise does to pixels that are cut to 8 bits, below a label's worth."""

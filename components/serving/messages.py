@@ -1,4 +1,4 @@
-"""Predict's messages as bytes: put together and taken apart without copying the numbers in them.
+"""Predict's requests as bytes: put together and taken apart without copying the numbers in them.
 
 A galaxy's maps are nearly a megabyte, and through protocol buffers' own classes each side copies them two
 or three times more. Everything but packed numbers is left to those classes.
@@ -8,17 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.predict_pb2 import PredictRequest, PredictResponse
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
 from components.serving.tensors import has_numbers, to_header
 
 _INPUTS = PredictRequest.DESCRIPTOR.fields_by_name["inputs"]
-_OUTPUTS = PredictResponse.DESCRIPTOR.fields_by_name["outputs"]
 _KEY, _VALUE = (_INPUTS.message_type.fields_by_name[name].number for name in ("key", "value"))
 _CONTENT = TensorProto.DESCRIPTOR.fields_by_name["tensor_content"].number
 _VARINT, _LENGTH_DELIMITED = 0, 2
@@ -50,15 +48,7 @@ def predict_request(spec: ModelSpec, inputs: Mapping[str, np.ndarray]) -> bytes:
     """Return a PredictRequest as it goes over the wire."""
     parts = [PredictRequest(model_spec=spec).SerializeToString()]
     for key, array in inputs.items():
-        parts += _entry(_INPUTS.number, key, array)
-    return b"".join(parts)
-
-
-def predict_response(spec: ModelSpec, outputs: Mapping[str, np.ndarray]) -> bytes:
-    """Return a PredictResponse as it goes over the wire."""
-    parts = [PredictResponse(model_spec=spec).SerializeToString()]
-    for key, array in outputs.items():
-        parts += _entry(_OUTPUTS.number, key, array)
+        parts += _entry(key, array)
     return b"".join(parts)
 
 
@@ -88,20 +78,12 @@ class _UnusualFormError(Exception):
     """A message in a form that only protocol buffers' own class reads."""
 
 
-def _entry(number: int, key: str, array: np.ndarray) -> list[bytes | memoryview]:
-    """Return the pieces of an entry of a map from names to tensors."""
-    if has_numbers(array):
-        tensor: list[bytes | memoryview] = [_numbers_header(array.dtype, array.shape)]
-        if array.size:
-            tensor += _field(_CONTENT, [np.ascontiguousarray(array).data.cast("B")])
-    else:
-        tensor = [to_header(array).SerializeToString()]
-    return _field(number, [*_field(_KEY, [key.encode()]), *_field(_VALUE, tensor)])
-
-
-@lru_cache
-def _numbers_header(dtype: np.dtype, shape: tuple[int, ...]) -> bytes:
-    return to_header(np.broadcast_to(np.zeros((), dtype), shape)).SerializeToString()
+def _entry(key: str, array: np.ndarray) -> list[bytes | memoryview]:
+    """Return the pieces of an input, an entry of a map from names to tensors."""
+    tensor: list[bytes | memoryview] = [to_header(array)]
+    if has_numbers(array) and array.size:
+        tensor += _field(_CONTENT, [np.ascontiguousarray(array).data.cast("B")])
+    return _field(_INPUTS.number, [*_field(_KEY, [key.encode()]), *_field(_VALUE, tensor)])
 
 
 def _without_contents(wire: memoryview) -> tuple[bytes, dict[str, memoryview]]:

@@ -15,6 +15,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf.config_pb2 import CallableOptions
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
@@ -32,10 +33,11 @@ DESCRIBE = "describe"
 DESCRIPTION = "assets.extra/ssfr.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 _ALL_CORES = tf.compat.v1.ConfigProto(allow_soft_placement=True)
-_ONE_THREAD = tf.compat.v1.ConfigProto(
-    allow_soft_placement=True, inter_op_parallelism_threads=-1, intra_op_parallelism_threads=1
-)
-"""That of the caller: from one thread to the next and back takes a small network half a millisecond."""
+_ONE_THREAD = tf.compat.v1.ConfigProto(allow_soft_placement=True, intra_op_parallelism_threads=1)
+"""For an operation; others, and other calls, have theirs. To split a small one takes longer than it saves.
+
+All of a call in its own thread (inter_op_parallelism_threads=-1) is as fast for one client, a sixth slower
+for eight."""
 
 # Without it all sessions share the threads of the first. TensorFlow reads it when it first computes anything.
 os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
@@ -65,10 +67,13 @@ class Signature:
         self.definition = definition
         self.inputs = {key: TensorSpec.of(info) for key, info in sorted(definition.inputs.items())}
         self.outputs = sorted(definition.outputs)
-        fetches = [definition.outputs[key].name for key in self.outputs]
-        feeds = [definition.inputs[key].name for key in self.inputs]
-        self._for_one = sessions.for_one.make_callable(fetches, feed_list=feeds)
-        self._for_many = sessions.for_many.make_callable(fetches, feed_list=feeds)
+        options = CallableOptions(
+            feed=[definition.inputs[key].name for key in self.inputs],
+            fetch=[definition.outputs[key].name for key in self.outputs],
+        )
+        # The public make_callable looks its tensors up by name in each call, all of it under Python's lock.
+        self._for_one = sessions.for_one._make_callable_from_options(options)
+        self._for_many = sessions.for_many._make_callable_from_options(options)
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run the function on arrays that were checked."""
@@ -243,7 +248,7 @@ def _reason(error: tf.errors.OpError) -> str:
 
 
 def _load_signatures(directory: Path, one_thread: bool) -> dict[str, Signature]:
-    """Load a SavedModel; with `one_thread` a single galaxy is computed in the thread that calls."""
+    """Load a SavedModel; with `one_thread` each operation on a single galaxy is computed by one thread."""
     saved = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     if not saved.meta_graphs:
         raise ValueError("saved_model.pb holds no graph")

@@ -16,14 +16,16 @@ from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, 
 from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest, ReloadConfigResponse
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceServicer
+from tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     PredictionServiceServicer,
     add_PredictionServiceServicer_to_server,
 )
 
 from components.serving.manager import ModelManager
-from components.serving.messages import Request, parse_request, predict_response
+from components.serving.messages import Request, parse_request
 from components.serving.servable import DEFAULT_SIGNATURE, CallError, Servable
+from components.serving.tensors import write_proto
 
 SIGNATURES = "signature_def"
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
@@ -32,7 +34,9 @@ PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 def add_prediction_service(service: PredictionService, server: grpc.Server) -> None:
     """Let a server answer the calls of PredictionService."""
     # The first that knows a method answers. The generated one would build messages around the numbers.
-    predict = grpc.unary_unary_rpc_method_handler(service.Predict, request_deserializer=parse_request)
+    predict = grpc.unary_unary_rpc_method_handler(
+        service.Predict, parse_request, PredictResponse.SerializeToString
+    )
     ours = grpc.method_handlers_generic_handler(PREDICTION_SERVICE, {"Predict": predict})
     server.add_generic_rpc_handlers((ours,))
     add_PredictionServiceServicer_to_server(service, server)
@@ -53,14 +57,17 @@ class PredictionService(PredictionServiceServicer):
         self._manager = manager
         self._max_batch = max_batch
 
-    def Predict(self, request: Request, context: grpc.ServicerContext) -> bytes:  # noqa: N802
-        """Run a signature on the tensors of the request, and return a response as it goes over the wire."""
+    def Predict(self, request: Request, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
+        """Run a signature on the tensors of the request."""
         spec = request.message.model_spec
         with _statuses(context):
             servable = self._manager.servable(spec)
             with servable.call():
                 outputs = servable.predict(request, self._max_batch)
-        return predict_response(_spec(servable, spec.signature_name or DEFAULT_SIGNATURE), outputs)
+        response = PredictResponse(model_spec=_spec(servable, spec.signature_name or DEFAULT_SIGNATURE))
+        for key, array in outputs.items():
+            write_proto(array, response.outputs[key])
+        return response
 
     def GetModelMetadata(  # noqa: N802
         self, request: GetModelMetadataRequest, context: grpc.ServicerContext

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -68,22 +68,36 @@ class TensorSpec:
 
 def to_proto(array: np.ndarray) -> TensorProto:
     """Return an array as a TensorProto; bytes and objects as strings, numbers as packed bytes."""
-    proto = to_header(array)
-    if has_numbers(array):
-        proto.tensor_content = array.tobytes()
+    proto = TensorProto()
+    write_proto(array, proto)
     return proto
 
 
-def to_header(array: np.ndarray) -> TensorProto:
-    """Return all of an array's TensorProto but packed numbers."""
-    proto = TensorProto()
-    for length in array.shape:
-        proto.tensor_shape.dim.add(size=length)
+def write_proto(array: np.ndarray, proto: TensorProto) -> None:
+    """Write an array into an empty TensorProto, as `to_proto`."""
+    proto.MergeFromString(to_header(array))
     if has_numbers(array):
-        proto.dtype = tf.dtypes.as_dtype(array.dtype).as_datatype_enum
-    else:
-        proto.dtype = tf.string.as_datatype_enum
-        proto.string_val.extend(bytes(value) for value in array.ravel().tolist())
+        proto.tensor_content = array.tobytes()
+
+
+def to_header(array: np.ndarray) -> bytes:
+    """Return all of an array's TensorProto but packed numbers, as it goes over the wire."""
+    if has_numbers(array):
+        return _numbers_header(array.dtype, array.shape)
+    proto = TensorProto(dtype=tf.string.as_datatype_enum)
+    proto.string_val.extend(bytes(value) for value in array.ravel().tolist())
+    return _with_shape(proto, array.shape).SerializeToString()
+
+
+@lru_cache
+def _numbers_header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+    proto = TensorProto(dtype=tf.dtypes.as_dtype(dtype).as_datatype_enum)
+    return _with_shape(proto, shape).SerializeToString()
+
+
+def _with_shape(proto: TensorProto, shape: tuple[int, ...]) -> TensorProto:
+    for length in shape:
+        proto.tensor_shape.dim.add(size=length)
     return proto
 
 

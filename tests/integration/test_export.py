@@ -203,7 +203,7 @@ def test_the_description_says_what_the_model_takes(exported):
     assert served == {key: value for key, value in written.items() if key != "known_answers"}
 
 
-def test_a_single_galaxy_has_a_thread_of_its_own_and_several_have_all_cores(exported):
+def test_operations_on_a_single_galaxy_have_one_thread_and_those_on_several_all_cores(exported):
     _, folder, *_ = exported["maps"]
     code = f"""
 import os, tensorflow as tf
