@@ -37,7 +37,7 @@ FORMAT = 3
 OUTPUTS = {"log10_ssfr": "dex of 1/yr", "ssfr": "1/yr", "lower": "dex of 1/yr", "upper": "dex of 1/yr"}
 
 _ONE_THREAD = ("compact",)
-"""Models whose operations, on one galaxy, take no longer than waking a second thread does: each has one."""
+"""Models whose operations, on one galaxy, take no longer than waking a second thread: they are not split."""
 
 _KNOWN_ANSWER_TOLERANCE_DEX = 1e-2
 """Between machines: above what float32 noise does to pixels that are cut to 8 bits, below a label's worth."""

@@ -15,7 +15,7 @@ import grpc
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf.config_pb2 import CallableOptions
+from tensorflow.core.protobuf.config_pb2 import CallableOptions, ThreadPoolOptionProto
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
@@ -33,13 +33,19 @@ DESCRIBE = "describe"
 DESCRIPTION = "assets.extra/ssfr.json"
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 _ALL_CORES = tf.compat.v1.ConfigProto(allow_soft_placement=True)
-_ONE_THREAD = tf.compat.v1.ConfigProto(allow_soft_placement=True, intra_op_parallelism_threads=1)
-"""For an operation; others, and other calls, have theirs. To split a small one takes longer than it saves.
+_ONE_THREAD = tf.compat.v1.ConfigProto(
+    allow_soft_placement=True,
+    intra_op_parallelism_threads=1,
+    session_inter_op_thread_pool=[ThreadPoolOptionProto(global_name="single galaxies")],
+)
+"""No operation is split between threads: for a small one that takes longer than it saves.
 
-All of a call in its own thread (inter_op_parallelism_threads=-1) is as fast for one client, a sixth slower
-for eight."""
+Its calls are computed by threads of their own, as many as there are cores: in TensorFlow's common ones they
+would wait for the batches there, for seconds. In the thread of the caller, one client's are as fast, those of
+eight a sixth slower."""
 
-# Without it all sessions share the threads of the first. TensorFlow reads it when it first computes anything.
+# Without it all sessions split their operations between the threads of the first, even if that is one.
+# TensorFlow reads it when it first computes anything.
 os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 
 
@@ -71,19 +77,31 @@ class Signature:
             feed=[definition.inputs[key].name for key in self.inputs],
             fetch=[definition.outputs[key].name for key in self.outputs],
         )
-        # The public make_callable looks its tensors up by name in each call, all of it under Python's lock.
+        # The public make_callable looks its tensors up by name in each call, all of it under Python's lock;
+        # it would also convert what it is given.
         self._for_one = sessions.for_one._make_callable_from_options(options)
         self._for_many = sessions.for_many._make_callable_from_options(options)
 
     def __call__(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run the function on arrays that were checked."""
+        """Run the function.
+
+        Parameters
+        ----------
+        arrays
+            As `decode` returns them: nothing is checked or converted here.
+
+        Returns
+        -------
+        Read-only arrays: one may be the model's own memory.
+        """
         call = self._for_one if all(len(array) == 1 for array in arrays.values()) else self._for_many
         answers = call(*(arrays[key] for key in self.inputs))
-        # A scalar string comes as plain bytes.
-        return {
-            key: np.asarray(answer, dtype=object if isinstance(answer, bytes) else None)
-            for key, answer in zip(self.outputs, answers, strict=True)
-        }
+        outputs = {}
+        for key, answer in zip(self.outputs, answers, strict=True):
+            # A scalar string comes as plain bytes.
+            outputs[key] = np.asarray(answer, dtype=object if isinstance(answer, bytes) else None)
+            outputs[key].setflags(write=False)
+        return outputs
 
     def decode(self, request: Request, max_batch: int) -> dict[str, np.ndarray]:
         """Check a request's tensors and return them as arrays.
@@ -248,7 +266,7 @@ def _reason(error: tf.errors.OpError) -> str:
 
 
 def _load_signatures(directory: Path, one_thread: bool) -> dict[str, Signature]:
-    """Load a SavedModel; with `one_thread` each operation on a single galaxy is computed by one thread."""
+    """Load a SavedModel; with `one_thread` no operation on a single galaxy is split between threads."""
     saved = SavedModel.FromString((directory / "saved_model.pb").read_bytes())
     if not saved.meta_graphs:
         raise ValueError("saved_model.pb holds no graph")

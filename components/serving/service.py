@@ -33,7 +33,7 @@ PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 
 def add_prediction_service(service: PredictionService, server: grpc.Server) -> None:
     """Let a server answer the calls of PredictionService."""
-    # The first that knows a method answers. The generated one would build messages around the numbers.
+    # The first that knows a method answers. The generated one would copy a request's numbers into a message.
     predict = grpc.unary_unary_rpc_method_handler(
         service.Predict, parse_request, PredictResponse.SerializeToString
     )

@@ -2,10 +2,13 @@
 
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -203,23 +206,56 @@ def test_the_description_says_what_the_model_takes(exported):
     assert served == {key: value for key, value in written.items() if key != "known_answers"}
 
 
-def test_operations_on_a_single_galaxy_have_one_thread_and_those_on_several_all_cores(exported):
+def test_only_sessions_of_single_galaxies_do_not_split_operations(exported):
     _, folder, *_ = exported["maps"]
     code = f"""
 import os, tensorflow as tf
 from pathlib import Path
 from components.serving.servable import _load_signatures
-assert tf.reduce_sum(tf.ones(3)) == 3  # TensorFlow has its own threads by now
 def threads_of(one_thread):
     before = len(os.listdir("/proc/self/task"))
     kept.append(_load_signatures(Path({str(folder)!r}), one_thread))
     return len(os.listdir("/proc/self/task")) - before
+assert tf.reduce_sum(tf.ones(3)) == 3
 kept = []
-threads_of(False)
-print(threads_of(True) - threads_of(False))
+threads_of(True)  # starts the threads that all sessions have together
+print(threads_of(False), threads_of(True))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.stdout == "1\n", done.stderr
+    cores = len(os.sched_getaffinity(0))
+    # A version has a session of several galaxies, and one of a single galaxy where that is worth it.
+    assert done.stdout == f"{cores} {cores + 1}\n", done.stderr
+
+
+@pytest.mark.parametrize(("galaxies", "session"), [(0, "many"), (1, "one"), (3, "many")])
+def test_single_galaxies_have_a_session_of_their_own(exported, monkeypatch, galaxies, session):
+    *_, servable = exported["maps"]
+    signature = servable.signature("predict_maps")
+    asked = []
+    for name in ("one", "many"):
+        call = getattr(signature, f"_for_{name}")
+        monkeypatch.setattr(
+            signature, f"_for_{name}", lambda *arrays, n=name, call=call: asked.append(n) or call(*arrays)
+        )
+    signature({"maps": random_maps(galaxies)})
+    assert asked == [session]
+
+
+def test_a_single_galaxy_does_not_wait_for_batches(exported):
+    *_, servable = exported["maps"]
+    signature = servable.signature("predict_maps")
+    batch = np.repeat(random_maps(1), 4000, axis=0)
+    with ThreadPoolExecutor() as pool:
+        batches = [pool.submit(signature, {"maps": batch}) for _ in range(2 * len(os.sched_getaffinity(0)))]
+        time.sleep(0.1)  # until TensorFlow computes them
+        signature({"maps": random_maps(1)})
+        assert not any(batch.done() for batch in batches)
+
+
+def test_what_is_answered_can_not_be_written_to(exported):
+    *_, servable = exported["maps"]
+    answers = servable.signature("predict_maps")({"maps": random_maps(1)})
+    assert not any(array.flags.writeable for array in answers.values())
 
 
 def test_one_galaxy_and_several_get_the_same_answers(exported):
