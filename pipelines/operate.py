@@ -136,6 +136,9 @@ def clean(
                 location, storage, progress, keep=keep, older_than_s=seconds, dry_run=dry_run
             )
         else:
+            place = parse_location(location)
+            if isinstance(place, Path) and not place.is_dir():
+                raise InputError(f"{location}: no such folder; name the --workdir of runs")
             what, stays = "artifacts and records", f", and what the newest {keep} runs made or found"
             store = open_store(location, storage, progress)
             never = ledger.artifacts_of_newest(store, keep) | _of_last_run(location)

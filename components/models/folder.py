@@ -77,8 +77,8 @@ def read_description(directory: Path) -> dict[str, Any]:
     path = directory / DESCRIPTION
     if not path.is_file():
         raise InputError(f"{directory}: not a model folder ({DESCRIPTION} is absent)")
-    description: dict[str, Any] = read_json(path)
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
+    description = read_json(path)
+    if description.get("format") != FORMAT:
         raise InputError(f"{path}: format: expected {FORMAT}; train the model again with this version")
     return description
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from typing import Any, Self
 import grpc
 import numpy as np
 import tensorflow as tf
+from pydantic import ValidationError
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
@@ -24,7 +24,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 from components.config import ServingSettings
 from components.errors import InputError
 from components.serving.channel import open_channel
-from components.serving.inputs import Inputs, read_inputs
+from components.serving.inputs import Accepted, Inputs, read_inputs
 from components.serving.messages import predict_request
 from components.serving.servable import DEFAULT_SIGNATURE, DESCRIBE, PREDICT_MAPS, PREDICT_PNG
 from components.serving.service import PREDICTION_SERVICE, SIGNATURES
@@ -174,20 +174,7 @@ class Client:
             Images for a model of maps or the other way round, a wrong size, other fields or units; the
             message names the file.
         """
-        expected = self.describe()
-        where = inputs.origins[0]
-        kind = "maps" if inputs.images is None else "images"
-        if kind not in expected["takes"]:
-            raise InputError(f"{where}: {kind}; the model takes {' and '.join(expected['takes'])}")
-        pixels = int(expected["pixels"])
-        if inputs.pixels != pixels:
-            raise InputError(f"{where}: {inputs.pixels} px a side; the model takes {pixels} px")
-        for name in ("fields", "units"):
-            found = getattr(inputs, name)
-            if found is not None and list(found) != expected[name]:
-                raise InputError(
-                    f"{where}: {name} {', '.join(found)}; the model takes {', '.join(expected[name])}"
-                )
+        inputs.check(self.describe())
         if inputs.maps is not None:
             return self.predict_maps(inputs.maps)
         assert inputs.images is not None
@@ -257,12 +244,24 @@ class Client:
             for name, definition in sorted(signatures.signature_def.items())
         }
 
-    def describe(self) -> dict[str, Any]:
-        """Return what the model says of its input: case, fields, units, pixels."""
-        answer = self._answer(DESCRIBE, {})
-        text = self._output(answer, "json", TensorSpec(tf.string, ()))
-        description: dict[str, Any] = json.loads(text.item())
-        return description
+    def describe(self) -> Accepted:
+        """Return what the model says of its input.
+
+        Raises
+        ------
+        InputError
+            It does not say so in a form of ours: it is another server's model.
+        """
+        text = self._output(self._answer(DESCRIBE, {}), "json", TensorSpec(tf.string, ())).item()
+        try:
+            return Accepted.model_validate_json(text)
+        except ValidationError as error:
+            found = error.errors()[0]
+            where = ".".join(["json", *map(str, found["loc"])])
+            raise InputError(
+                f"{self.address}: {self._spec.name}: output '{where}' of {DESCRIBE}: {found['msg']}; "
+                "is it a model that ssfr deployed?"
+            ) from None
 
     def ask(self, signature: str, key: str, array: np.ndarray) -> Answer:
         """Predict by a signature from its one input."""

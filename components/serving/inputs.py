@@ -10,6 +10,7 @@ from tokenize import TokenError
 import h5py
 import numpy as np
 import pandas as pd
+from pydantic import BaseModel, PositiveInt
 
 from components.errors import InputError, nearest
 from components.imagesets.reader import read_attributes
@@ -24,6 +25,25 @@ _BAD_NPY = (ValueError, OSError, EOFError, TypeError, OverflowError, SyntaxError
 _PICTURES = (".png", ".jpg", ".jpeg")
 _NUMPY = (".npy",)
 _HDF5 = (".h5", ".hdf5")
+
+
+class Accepted(BaseModel, frozen=True):
+    """What a model says that it takes.
+
+    Attributes
+    ----------
+    takes
+        "maps", "images" or both.
+    fields, units
+        Of the maps, in the order of their channels.
+    pixels
+        A side.
+    """
+
+    takes: tuple[str, ...]
+    fields: tuple[str, ...]
+    units: tuple[str, ...]
+    pixels: PositiveInt
 
 
 @dataclass(frozen=True)
@@ -57,6 +77,25 @@ class Inputs:
         array = self.images if self.maps is None else self.maps
         assert array is not None
         return int(array.shape[2])
+
+    def check(self, accepted: Accepted) -> None:
+        """Compare with what a model takes.
+
+        Raises
+        ------
+        InputError
+            Images for a model of maps or the other way round, a wrong size, other fields or units.
+        """
+        where = self.origins[0]
+        kind = "maps" if self.images is None else "images"
+        if kind not in accepted.takes:
+            raise InputError(f"{where}: {kind}; the model takes {' and '.join(accepted.takes)}")
+        if self.pixels != accepted.pixels:
+            raise InputError(f"{where}: {self.pixels} px a side; the model takes {accepted.pixels} px")
+        for name in ("fields", "units"):
+            found, taken = getattr(self, name), getattr(accepted, name)
+            if found is not None and found != taken:
+                raise InputError(f"{where}: {name} {', '.join(found)}; the model takes {', '.join(taken)}")
 
     def only(self, names: Sequence[str]) -> Inputs:
         """Return some of the galaxies, in the order of `names`.

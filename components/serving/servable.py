@@ -160,7 +160,7 @@ class Servable:
         try:
             description = read_json(directory / DESCRIPTION) if (directory / DESCRIPTION).exists() else {}
             servable = cls(name, version, _load_signatures(directory, bool(description.get("one_thread"))))
-            servable._warm_up(directory, description.get("known_answers", {}))
+            servable._warm_up(directory, _known_answers(description))
         except (OSError, ValueError, KeyError, DecodeError, CallError, tf.errors.OpError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise InputError(f"{directory}: not loadable as a SavedModel ({reason})") from None
@@ -219,7 +219,7 @@ class Servable:
             raise CallError(_STATUS.get(error.error_code, grpc.StatusCode.INTERNAL), _reason(error)) from None
         return {key: answer[key] for key in wanted or signature.outputs}
 
-    def _warm_up(self, directory: Path, known: Mapping[str, Any]) -> None:
+    def _warm_up(self, directory: Path, known: Mapping[str, tuple[np.ndarray, float]]) -> None:
         path = directory / WARMUP
         if not path.exists():
             return
@@ -229,10 +229,9 @@ class Servable:
             arrays = signature.decode(request, max_batch=2**31)
             # One galaxy and several may be computed in different sessions.
             answers = [signature(arrays), signature({key: array[:1] for key, array in arrays.items()})]
-            expected = known.get(signature.name)
-            if expected is None:
+            if signature.name not in known:
                 continue
-            right = np.asarray(expected["log10_ssfr"], np.float32)
+            right, tolerance = known[signature.name]
             # np.max hands a NaN on, which no tolerance lets through; Python's own max may lose it.
             difference = np.max(
                 [
@@ -240,7 +239,7 @@ class Servable:
                     for answer in answers
                 ]
             )
-            if not difference <= expected["tolerance_dex"]:
+            if not difference <= tolerance:
                 raise DamagedArtifactError(
                     f"{directory}: signature '{signature.name}' differs by {difference:.2g} dex from the "
                     "answers it gave when it was exported; deploy the model again on this machine"
@@ -249,6 +248,17 @@ class Servable:
 
 _NOT_A_REASON = ("Graph execution error", "Detected at node", "<stack traces", "[[{{node")
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
+
+
+def _known_answers(description: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, float]]:
+    """Return by signature what a version answered when it was exported, and the tolerance [dex]."""
+    try:
+        return {
+            name: (np.array([*answer["log10_ssfr"]], np.float32), float(answer["tolerance_dex"]))
+            for name, answer in description.get("known_answers", {}).items()
+        }
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ValueError(f"{DESCRIPTION}: known_answers: not what we write") from None
 
 
 def _invalid(message: str) -> CallError:

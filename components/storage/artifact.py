@@ -61,20 +61,23 @@ def write_json(path: Path, data: object) -> None:
         part.write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Read JSON of our own.
+def read_json(path: Path) -> dict[str, Any]:
+    """Read JSON of our own: an object.
 
     Raises
     ------
     InputError
-        The file is absent or is not JSON.
+        The file is absent or is not JSON, or not an object.
     """
     try:
-        return json.loads(path.read_text())
+        data = json.loads(path.read_text())
     except FileNotFoundError:
         raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"{path}: not valid JSON ({error}); remove the folder and run again") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: a {type(data).__name__}, not an object; remove the folder and run again")
+    return data
 
 
 @cache
@@ -109,17 +112,21 @@ def verify(directory: Path) -> dict[str, Any]:
     InputError
         There is no manifest: this is not an artifact, or it was never finished.
     DamagedArtifactError
-        A file is absent, or its bytes are not those that were written.
+        A file is absent, its bytes are not those that were written, or the manifest is not one of ours.
     """
-    manifest: dict[str, Any] = read_json(directory / MANIFEST)
-    for name, entry in manifest["files"].items():
+    manifest = read_json(directory / MANIFEST)
+    way_out = "remove its folder and run again"
+    try:
+        entries = [(name, entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()]
+    except (AttributeError, KeyError, TypeError):
+        raise DamagedArtifactError(f"{directory / MANIFEST}: not a manifest of ours; {way_out}") from None
+    for name, size, digest in entries:
         path = directory / name
         if not path.resolve().is_relative_to(directory.resolve()):
             raise InputError(f"{directory / MANIFEST}: names {name}, which lies outside the folder")
-        way_out = "remove its folder and run again"
         if not path.is_file():
             raise DamagedArtifactError(f"{path}: absent, but listed in {MANIFEST}; {way_out}")
-        if path.stat().st_size != entry["bytes"] or sha256_file(path) != entry["sha256"]:
+        if path.stat().st_size != size or sha256_file(path) != digest:
             raise DamagedArtifactError(
                 f"{path}: damaged, its SHA-256 is not the one in {MANIFEST}; {way_out}"
             )

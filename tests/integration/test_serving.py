@@ -30,6 +30,7 @@ from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from components.errors import InputError
 from components.progress import SILENT, Progress
+from components.serving import servable
 from components.serving.client import Client
 from components.serving.remote import RemoteRepository
 from components.serving.server import Server
@@ -379,10 +380,25 @@ def test_a_first_champion_that_is_damaged_leaves_what_answered(toys, repository)
     ("file", "content", "said"),
     [
         ("saved_model.pb", "", "holds no graph"),
-        ("assets.extra/ssfr.json", "[]", "AttributeError"),  # what nobody foresaw
+        ("assets.extra/ssfr.json", "[]", r"ssfr.json: a list, not an object"),
+        ("assets.extra/ssfr.json", '{"known_answers": []}', "known_answers: not what we write"),
+        (
+            "assets.extra/ssfr.json",
+            '{"known_answers": {"predict_maps": {"log10_ssfr": 1, "tolerance_dex": 1}}}',
+            "known_answers: not what we write",
+        ),
+        ("assets.extra/ssfr.json", '{"one_thread": "unforeseen"}', "AttributeError"),
     ],
 )
-def test_a_fault_of_one_version_does_not_stop_the_others(toys, repository, file, content, said):
+def test_a_fault_of_one_version_does_not_stop_the_others(toys, repository, monkeypatch, file, content, said):
+    load = servable._load_signatures
+
+    def unforeseen(directory, one_thread):
+        if "unforeseen" in content and directory.parts[-2:] == ("toy", "2"):
+            raise AttributeError("what nobody foresaw")
+        return load(directory, one_thread)
+
+    monkeypatch.setattr(servable, "_load_signatures", unforeseen)
     lines = Lines()
     with served(repository, Progress(lines)) as (server, client):
         part = repository / "toy" / ".2.part"

@@ -114,6 +114,16 @@ def test_a_folder_without_manifest_is_not_an_artifact(tmp_path):
         artifact.verify(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "text", ["[]", '"files"', "[" * 100_000, "{", '{"files": []}', '{"files": {"a": 1}}', "{}"]
+)
+def test_a_manifest_that_is_none_of_ours_is_refused_in_one_line(tmp_path, text):
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json: .*run again") as refused:
+        artifact.verify(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_manifest_that_names_files_outside_its_folder_is_refused(tmp_path):
     (tmp_path / "secret").write_text("x")
     folder = tmp_path / "a"

@@ -125,14 +125,14 @@ class Other(PredictionServiceServicer):
         return PredictResponse(outputs=self.outputs)
 
 
-def answer_of(outputs):
+def answer_of(outputs, ask=lambda client: client.predict_maps(np.zeros((2, 1, 4, 4)))):
     server = grpc.server(ThreadPoolExecutor(1))
     add_PredictionServiceServicer_to_server(Other(outputs), server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
         with Client(f"127.0.0.1:{port}", serving()) as client:
-            return client.predict_maps(np.zeros((2, 1, 4, 4)))
+            return ask(client)
     finally:
         server.stop(None).wait()
 
@@ -157,6 +157,26 @@ def test_an_answer_without_its_numbers_is_refused(upper, said):
     outputs = {name: declaring((2,), float_val=[1.0, 2.0]) for name in OUTPUTS} | {"upper": upper}
     with pytest.raises(InputError, match=said):
         answer_of({name: value for name, value in outputs.items() if value is not None})
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "output 'json' of describe: Invalid JSON"),
+        ("[" * 100_000, "output 'json' of describe: Invalid JSON"),
+        ("[]", "output 'json' of describe: .*object"),
+        ('{"takes": ["maps"], "units": ["K"], "pixels": 8}', r"'json\.fields' of describe: Field required"),
+        ('{"takes": [], "fields": [], "units": [], "pixels": -8}', r"'json\.pixels' of describe"),
+        ("\udcff", "output 'json' of describe"),
+    ],
+)
+def test_a_model_that_does_not_say_what_it_takes_is_refused(tmp_path, text, said):
+    inputs = read_inputs([write_maps(tmp_path / "maps-099-000.h5")])
+    value = to_proto(np.array(text.encode(errors="surrogateescape"), dtype=object))
+    with pytest.raises(InputError, match=said) as refused:
+        answer_of({"json": value}, ask=lambda client: client.predict(inputs))
+    assert "\n" not in str(refused.value)
+    assert "a model that ssfr deployed?" in str(refused.value)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int64])

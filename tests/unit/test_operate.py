@@ -246,6 +246,11 @@ def test_a_folder_that_holds_no_data_is_refused(tmp_path, what):
         ssfr("upload", folder, tmp_path / "store" / "it")
 
 
+def test_cleaning_a_place_that_is_none_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"runz: no such folder; name the --workdir of runs"):
+        ssfr("clean", tmp_path / "runz")
+
+
 def test_old_artifacts_go_and_the_newest_of_each_step_stay(tmp_path):
     for days in (1, 40, 50, 60):
         artifact(tmp_path, f"training/{days}", days)
