@@ -12,10 +12,14 @@ class InputError(Exception):
     """Bad input. The message is one line: which file, which field, what was expected, the way out.
 
     The command line prints it and exits with `exit_code`; every other exception is a bug of ours and
-    keeps its traceback.
+    keeps its traceback. Names of files and answers of strange servers, which stand in messages, may hold
+    line ends and commands of terminals: these are shown, not sent.
     """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__("".join(c if c.isprintable() else ascii(c)[1:-1] for c in message))
 
 
 class DamagedArtifactError(InputError):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -161,10 +164,12 @@ def predict(
     overrides: Overrides = None,
 ) -> None:
     """Ask a server for the sSFR of new galaxies."""
-    from components.serving.client import Client, read_inputs
+    from components.serving.inputs import read_inputs
 
     settings = load_settings(preset_path("recommended"), parse_overrides(overrides))
     galaxies = read_inputs(inputs)
+    with _greetings_hidden():
+        from components.serving.client import Client
     if only:
         galaxies = galaxies.only(only)
     with Client(server, settings.serving, model, version, label) as client:
@@ -246,9 +251,30 @@ def _say(line: str) -> None:
     _out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
+@contextmanager
+def _greetings_hidden() -> Iterator[None]:
+    """Keep what is written to descriptor 2 back, and show it only if the block fails.
+
+    TensorFlow's libraries greet there while they are loaded, whatever their log level.
+    """
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with tempfile.TemporaryFile() as said:
+        os.dup2(said.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            said.seek(0)
+            os.write(kept, said.read())
+            raise
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 def main() -> None:
     """Run the command line: bad input is one line and an exit code, a bug keeps its traceback."""
-    # TensorFlow greets on standard error, and a client imports it for the protocol alone.
+    # A client imports TensorFlow for the protocol alone.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app()

@@ -11,6 +11,7 @@ import pandas as pd
 
 from components.errors import InputError
 from components.storage.artifact import read_json
+from components.storage.manifest import MANIFEST
 
 _SSFR = (sys.executable, "-m", "pipelines.cli")
 
@@ -25,9 +26,9 @@ def main(workdir: Path) -> None:
     RuntimeError
         The served prediction is not the offline one.
     """
-    manifest = read_json(workdir / "manifest.json")
-    steps, repository = manifest["steps"], manifest["repository"]
-    if "deployment" not in steps:
+    manifest = read_json(workdir / MANIFEST, "run the pipeline first")
+    steps, repository = manifest.get("steps", {}), manifest.get("repository")
+    if "deployment" not in steps or not repository:
         raise InputError(f"{workdir}: no model was deployed; run the pipeline to its end")
     folders = {label: workdir / step["step"] / step["key"] for label, step in steps.items()}
     deployed = read_json(folders["deployment"] / "deployment.json")
@@ -67,4 +68,8 @@ def _address(server: subprocess.Popen[str]) -> str:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    try:
+        main(Path(sys.argv[1]))
+    except InputError as error:
+        print(f"ssfr: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)

@@ -11,7 +11,8 @@ import pandas as pd
 
 from components.config import Case, Settings
 from components.errors import InputError
-from components.storage.artifact import MANIFEST, STAGING, read_json
+from components.storage.artifact import STAGING, read_json
+from components.storage.manifest import MANIFEST
 
 # Measured on two cores of a 2024 server processor; an estimate need only be right to a factor of two.
 _CELLS_PER_S = 1.5e6
@@ -134,13 +135,14 @@ def _case(case: Case, galaxies: int, settings: Settings) -> tuple[float, float]:
 
 def _is_of(folder: Path, needed: Estimate) -> bool:
     """Whether an artifact holds the maps of the run's sample, drawn with its settings."""
-    if not (folder / MANIFEST).is_file():
-        return False
-    made = read_json(folder / MANIFEST)
-    if made["inputs"].get("sample", {}).get("key") != needed.sample.name:
-        return False
     wanted = needed.settings.projection.model_dump(mode="json")
-    return all(wanted.get(name) == value for name, value in made["settings"]["projection"].items())
+    try:
+        made = read_json(folder / MANIFEST)
+        drawn = made["settings"]["projection"].items()
+        of_sample = made["inputs"]["sample"]["key"] == needed.sample.name
+    except (InputError, AttributeError, KeyError, TypeError):
+        return False  # unfinished or none of ours: whoever reads it says so
+    return of_sample and all(wanted.get(name) == value for name, value in drawn)
 
 
 def _held(workdir: Path, step: str) -> int:

@@ -30,7 +30,8 @@ from components.processes import locked
 from components.progress import Progress, Sink, disk_is_full
 from components.simulation.source import is_synthetic
 from components.step import EVENTS, LOCK
-from components.storage.artifact import MANIFEST, STAGING, atomic_file, read_json, write_json
+from components.storage.artifact import STAGING, atomic_file, read_json, write_json
+from components.storage.manifest import MANIFEST
 from components.training.plan import check_settings
 from pipelines.display import Heard, following
 from pipelines.estimate import check_disk, estimate

@@ -18,7 +18,7 @@ from components.progress import Progress
 from components.serving.remote import RemoteRepository
 from components.serving.repository import CANARY, STABLE
 from components.storage.artifact import read_json
-from components.storage.store import Bucket, expired, open_store, parse_location
+from components.storage.store import Bucket, check_there, expired, open_store, parse_location
 from pipelines.display import display
 from pipelines.study import IMAGE_STEPS, STEPS
 
@@ -136,9 +136,7 @@ def clean(
                 location, storage, progress, keep=keep, older_than_s=seconds, dry_run=dry_run
             )
         else:
-            place = parse_location(location)
-            if isinstance(place, Path) and not place.is_dir():
-                raise InputError(f"{location}: no such folder; name the --workdir of runs")
+            check_there(location)
             what, stays = "artifacts and records", f", and what the newest {keep} runs made or found"
             store = open_store(location, storage, progress)
             never = ledger.artifacts_of_newest(store, keep) | _of_last_run(location)
@@ -157,8 +155,17 @@ def clean(
 def _of_last_run(workdir: str) -> set[str]:
     """Return the artifacts of the last run on this machine in a folder, of which there is no record."""
     place = parse_location(workdir)
-    written = [] if isinstance(place, Bucket) else map(read_json, place.glob("manifest*.json"))
-    return {f"{step['step']}/{step['key']}" for run in written for step in run.get("steps", {}).values()}
+    if isinstance(place, Bucket):
+        return set()
+    found = set()
+    for path in place.glob("manifest*.json"):
+        way_out = "remove it: then what its run made may go as well"
+        steps = read_json(path, way_out).get("steps", {})
+        try:
+            found |= {f"{step['step']}/{step['key']}" for step in steps.values()}
+        except (AttributeError, KeyError, TypeError):
+            raise InputError(f"{path}: steps: not what a run writes; {way_out}") from None
+    return found
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pytest
 
 from components.progress import Progress
 from components.storage import artifact
-from components.storage.artifact import MANIFEST
+from components.storage.manifest import MANIFEST
 from components.storage.store import ChangedDocumentError, Store
 
 FILES = {"report.html": b"<p>", "sub/maps 1% é.h5": bytes(range(256)) * 40, "empty": b""}

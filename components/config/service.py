@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field
 
 from components.config.section import Positive, Section
 
-_ADDRESS = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):[0-9]{1,5}")
+_ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):([0-9]{1,5})")
+_LARGEST_PORT = 65535
 
 
 def check_address(text: str) -> str:
@@ -20,8 +21,10 @@ def check_address(text: str) -> str:
     ValueError
         It is not HOST:PORT.
     """
-    if not _ADDRESS.fullmatch(text):
-        raise ValueError(f"'{text}': expected HOST:PORT, for example 127.0.0.1:8500")
+    parts = _ADDRESS.fullmatch(text)
+    # gRPC takes a larger port for its remainder.
+    if not parts or not 0 < int(parts[1]) <= _LARGEST_PORT:
+        raise ValueError(f"'{text}': expected HOST:PORT with a port up to 65535, for example 127.0.0.1:8500")
     return text
 
 

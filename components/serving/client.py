@@ -13,6 +13,7 @@ from typing import Any, Self
 import grpc
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from pydantic import ValidationError
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
@@ -43,6 +44,8 @@ _FIRST_PAUSE_S = 0.5
 _LONGEST_PAUSE_S = 5.0
 _TOO_LARGE = "larger than max"
 """In gRPC's own words on a message over the limit."""
+_NOT_GRPC = "Failed parsing HTTP/2"
+"""In gRPC's own words on a server of something else."""
 _ENVELOPE_BYTES = 65536
 """Kept free in a message for everything that is not the tensor."""
 
@@ -237,12 +240,10 @@ class Client:
         """Return the signatures: name -> input -> dtype and shape."""
         request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=[SIGNATURES])
         packed = self._call(self._prediction.GetModelMetadata, request).metadata[SIGNATURES]
-        signatures = SignatureDefMap()
-        packed.Unpack(signatures)
-        return {
-            name: {key: TensorSpec.of(info) for key, info in sorted(definition.inputs.items())}
-            for name, definition in sorted(signatures.signature_def.items())
-        }
+        try:
+            return _signatures(packed)
+        except ValueError as error:
+            raise InputError(f"{self.address}: {self._spec.name}: {SIGNATURES}: {error}") from None
 
     def describe(self) -> Accepted:
         """Return what the model says of its input.
@@ -338,7 +339,9 @@ class Client:
         """Return one line on what went wrong and what to do."""
         code, details = error.code(), " ".join((error.details() or "").split())
         text = f"the server failed: {code.name}: {details}"
-        if code in (Code.UNAVAILABLE, Code.CANCELLED):
+        if code is Code.UNIMPLEMENTED or _NOT_GRPC in details:
+            text = f"something answers there, but it is no model server ({details})"
+        elif code in (Code.UNAVAILABLE, Code.CANCELLED):
             text = (
                 f"no server answers there, or it went away and did not come back ({details}); "
                 "start it with: ssfr serve DIR"
@@ -349,8 +352,6 @@ class Client:
         elif code is Code.NOT_FOUND:
             which = f"{self._spec.name} {self._asked_for()}".strip()
             text = f"the server has no model '{which}' loaded ({details})"
-        elif code is Code.UNIMPLEMENTED:
-            text = f"something answers there, but it is no model server ({details})"
         elif code is Code.RESOURCE_EXHAUSTED:
             text = f"the server is too busy ({details}); try again later, or with fewer calls at a time"
             if _TOO_LARGE in details:
@@ -374,18 +375,28 @@ class Client:
         request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=[SIGNATURES])
         try:
             packed = self._prediction.GetModelMetadata(request, timeout=5.0).metadata[SIGNATURES]
-        except grpc.RpcError:
+            signatures = _signatures(packed)
+        except (grpc.RpcError, ValueError):
             return ""
-        signatures = SignatureDefMap()
-        packed.Unpack(signatures)
-        kinds = []
-        for name, definition in sorted(signatures.signature_def.items()):
-            tensors = ", ".join(
-                f"{key} {TensorSpec.of(info)}" for key, info in sorted(definition.inputs.items())
-            )
-            if tensors:
-                kinds.append(f"{name}: {tensors}")
+        kinds = [
+            f"{name}: {', '.join(f'{key} {spec}' for key, spec in inputs.items())}"
+            for name, inputs in signatures.items()
+            if inputs
+        ]
         return f"; the model takes {'; '.join(kinds)}"
+
+
+def _signatures(packed: Any) -> dict[str, dict[str, TensorSpec]]:
+    """Unpack signatures, of a server that may not be ours: name -> input -> dtype and shape."""
+    signatures = SignatureDefMap()
+    try:
+        packed.Unpack(signatures)
+        return {
+            name: {key: TensorSpec.of(info) for key, info in sorted(definition.inputs.items())}
+            for name, definition in sorted(signatures.signature_def.items())
+        }
+    except (DecodeError, TypeError):
+        raise ValueError("the server's description of its tensors can't be read") from None
 
 
 @lru_cache

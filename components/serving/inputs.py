@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tokenize import TokenError
+from typing import Annotated, Literal
 
 import h5py
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, PositiveInt
+from pydantic import BaseModel, Field, PositiveInt
 
 from components.errors import InputError, nearest
 from components.imagesets.reader import read_attributes
@@ -27,21 +28,21 @@ _NUMPY = (".npy",)
 _HDF5 = (".h5", ".hdf5")
 
 
-class Accepted(BaseModel, frozen=True):
+class Accepted(BaseModel, frozen=True, strict=True):
     """What a model says that it takes.
 
     Attributes
     ----------
     takes
-        "maps", "images" or both.
+        One kind or both.
     fields, units
         Of the maps, in the order of their channels.
     pixels
         A side.
     """
 
-    takes: tuple[str, ...]
-    fields: tuple[str, ...]
+    takes: Annotated[tuple[Literal["maps", "images"], ...], Field(min_length=1)]
+    fields: Annotated[tuple[str, ...], Field(min_length=1)]
     units: tuple[str, ...]
     pixels: PositiveInt
 

@@ -20,7 +20,8 @@ from components.serving.repository import (
     verify_version,
     version_of,
 )
-from components.storage.artifact import MANIFEST, remove_whole, write_json
+from components.storage.artifact import remove_whole, write_json
+from components.storage.manifest import MANIFEST
 from components.storage.store import ChangedDocumentError, open_store
 
 

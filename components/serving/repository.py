@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from components.errors import DamagedArtifactError, InputError
-from components.storage.artifact import MANIFEST, read_json, verify
+from components.storage.artifact import read_json, verify
+from components.storage.manifest import MANIFEST
 
 CHAMPION = "champion.json"
 STABLE = "stable"
@@ -18,6 +19,8 @@ CANARY = "canary"
 TRIAL = "trial"
 """Of a version that is loaded and asked before it becomes stable."""
 SAVED_MODEL = "saved_model.pb"
+_WAY_OUT = "deploy the model again"
+_RESTORE = "restore it or deploy again"
 
 _NAME = re.compile(r"(?![0-9]+\Z)[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _VERSION = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -57,7 +60,7 @@ class Champion:
             history = tuple({**entry, "version": int(entry["version"])} for entry in data["history"])
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             raise InputError(
-                f"{origin}: expected labels (label -> version) and history; restore it or deploy again"
+                f"{origin}: expected labels (label -> version) and history; {_RESTORE}"
             ) from None
         return cls(labels, history)
 
@@ -180,7 +183,7 @@ class ModelFolder:
         path = self.path / CHAMPION
         if not path.exists():
             return Champion({})
-        return Champion.parse(read_json(path), str(path))
+        return Champion.parse(read_json(path, _RESTORE), str(path))
 
 
 def check_name(name: str) -> str:
@@ -209,10 +212,12 @@ def model_names(root: Path) -> list[str]:
     Raises
     ------
     InputError
-        There is no such folder, or it is a model's version and not a repository.
+        There is no such folder, or it is a run's or a model's and not a repository.
     """
     if not root.is_dir():
         raise InputError(f"{root}: no such model repository; deploy a model first (ssfr run)")
+    if (root / MANIFEST).is_file() and (root / "models").is_dir():
+        raise InputError(f"{root}: the folder of a run; its models are in {root / 'models'}")
     if (root / SAVED_MODEL).exists() or any(child.name.isdigit() for child in root.iterdir()):
         raise InputError(
             f"{root}: this is one model; expected the folder above it, with one folder for each model"
@@ -229,28 +234,20 @@ def verify_version(directory: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        There is no manifest, or a file more than it lists.
+        There is no manifest, or it names a file outside.
     DamagedArtifactError
-        A file is absent or altered.
+        A file is absent or altered, or there is one more, or a link; or the manifest is not one of ours.
     """
     if not (directory / MANIFEST).is_file():
         raise InputError(f"{directory}: no {MANIFEST}; only models that ssfr exported are loaded")
     found = set()
     for path in directory.rglob("*"):
         if path.is_symlink():
-            raise DamagedArtifactError(f"{path}: a link in a model's folder; deploy the model again")
+            raise DamagedArtifactError(f"{path}: a link in a model's folder; {_WAY_OUT}")
         if path.is_file():
             found.add(str(path.relative_to(directory)))
-    manifest = read_json(directory / MANIFEST)
-    try:
-        listed = set(manifest["files"])
-        extra = sorted(found - listed - {MANIFEST})
-        if extra or not listed <= found:
-            name = extra[0] if extra else min(listed - found)
-            what = "not listed in" if extra else "absent, but listed in"
-            raise DamagedArtifactError(f"{directory / name}: {what} {MANIFEST}; deploy the model again")
-        return verify(directory)
-    except (AttributeError, KeyError, TypeError):
-        raise DamagedArtifactError(
-            f"{directory / MANIFEST}: not a manifest of ours; deploy the model again"
-        ) from None
+    manifest = verify(directory, _WAY_OUT)
+    extra = sorted(found - set(manifest["files"]) - {MANIFEST})
+    if extra:
+        raise DamagedArtifactError(f"{directory / extra[0]}: not listed in {MANIFEST}; {_WAY_OUT}")
+    return manifest

@@ -139,7 +139,16 @@ def known_answers(folder: Path, origin: str) -> list[KnownAnswer]:
                 array = from_proto(tensor, TensorSpec(tf.dtypes.as_dtype(tensor.dtype), shape))
                 value = np.asarray(expected["log10_ssfr"], np.float32)
                 known.append(KnownAnswer(signature, key, array, value, float(expected["tolerance_dex"])))
-    except (InputError, KeyError, TypeError, ValueError, AttributeError, DecodeError, tf.errors.OpError):
+    except (
+        InputError,
+        KeyError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        DecodeError,
+        tf.errors.OpError,
+    ):
         known = []
     if not known:
         raise InputError(

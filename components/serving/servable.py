@@ -257,7 +257,7 @@ def _known_answers(description: Mapping[str, Any]) -> dict[str, tuple[np.ndarray
             name: (np.array([*answer["log10_ssfr"]], np.float32), float(answer["tolerance_dex"]))
             for name, answer in description.get("known_answers", {}).items()
         }
-    except (AttributeError, KeyError, TypeError, ValueError):
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise ValueError(f"{DESCRIPTION}: known_answers: not what we write") from None
 
 

@@ -18,8 +18,8 @@ from typing import Any
 
 from components.errors import DamagedArtifactError, InputError
 from components.processes import locked
+from components.storage.manifest import MANIFEST, REMAKE, files_of, manifest_in, manifest_of, source_of
 
-MANIFEST = "manifest.json"
 STAGING = ".staging"
 _ORPHAN_WAIT_S = 30.0
 """[s] for a step of a killed run to notice that its owner is gone."""
@@ -61,8 +61,15 @@ def write_json(path: Path, data: object) -> None:
         part.write_text(json.dumps(data, indent=1, sort_keys=True, allow_nan=False) + "\n")
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, way_out: str = REMAKE) -> dict[str, Any]:
     """Read JSON of our own: an object.
+
+    Parameters
+    ----------
+    path
+        The file.
+    way_out
+        What to do if it can't be read, for the message.
 
     Raises
     ------
@@ -70,13 +77,13 @@ def read_json(path: Path) -> dict[str, Any]:
         The file is absent or is not JSON, or not an object.
     """
     try:
-        data = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"{path}: not valid JSON ({error}); remove the folder and run again") from None
+        data = json.loads(path.read_bytes())
+    except OSError as error:
+        raise InputError(f"{path}: can't be read: {error.strerror}; {way_out}") from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: not valid JSON ({error}); {way_out}") from None
     if not isinstance(data, dict):
-        raise InputError(f"{path}: a {type(data).__name__}, not an object; remove the folder and run again")
+        raise InputError(f"{path}: a {type(data).__name__}, not an object; {way_out}")
     return data
 
 
@@ -104,29 +111,28 @@ def every_code_digest() -> str:
     return sha256_json([code_digest(step) for step in steps])
 
 
-def verify(directory: Path) -> dict[str, Any]:
+def verify(directory: Path, way_out: str = REMAKE) -> dict[str, Any]:
     """Check every file of an artifact against the digests in its manifest, and return the manifest.
+
+    Parameters
+    ----------
+    directory
+        The artifact.
+    way_out
+        What to do if it is damaged, for the message.
 
     Raises
     ------
     InputError
-        There is no manifest: this is not an artifact, or it was never finished.
+        There is no manifest: this is not an artifact, or it was never finished. Or it names a file outside.
     DamagedArtifactError
         A file is absent, its bytes are not those that were written, or the manifest is not one of ours.
     """
-    manifest = read_json(directory / MANIFEST)
-    way_out = "remove its folder and run again"
-    try:
-        entries = [(name, entry["bytes"], entry["sha256"]) for name, entry in manifest["files"].items()]
-    except (AttributeError, KeyError, TypeError):
-        raise DamagedArtifactError(f"{directory / MANIFEST}: not a manifest of ours; {way_out}") from None
-    for name, size, digest in entries:
-        path = directory / name
-        if not path.resolve().is_relative_to(directory.resolve()):
-            raise InputError(f"{directory / MANIFEST}: names {name}, which lies outside the folder")
-        if not path.is_file():
-            raise DamagedArtifactError(f"{path}: absent, but listed in {MANIFEST}; {way_out}")
-        if path.stat().st_size != size or sha256_file(path) != digest:
+    body, place = manifest_in(directory), str(directory / MANIFEST)
+    manifest = manifest_of(body, place, way_out)
+    for name, entry in files_of(body, place).items():
+        path = source_of(directory, name, way_out)
+        if path.stat().st_size != entry.bytes or sha256_file(path) != entry.sha256:
             raise DamagedArtifactError(
                 f"{path}: damaged, its SHA-256 is not the one in {MANIFEST}; {way_out}"
             )
@@ -175,7 +181,10 @@ class Verified:
     @classmethod
     def of(cls, folder: Path) -> Verified:
         """Check an artifact; raises as `verify`."""
-        return cls(folder, verify(folder)["key"])
+        key = verify(folder).get("key")
+        if not isinstance(key, str):
+            raise DamagedArtifactError(f"{folder / MANIFEST}: no key of a step; {REMAKE}")
+        return cls(folder, key)
 
 
 Origin = Verified | Path | str

@@ -14,18 +14,15 @@ from components.config.storage import StorageSettings
 from components.errors import InputError
 from components.processes import locked
 from components.progress import Progress
-from components.storage.artifact import MANIFEST, atomic_file, remove_whole
+from components.storage.artifact import atomic_file, remove_whole
 from components.storage.files import (
     PART_SUFFIX,
-    files_of,
-    manifest_in,
-    manifest_of,
     remove_orphan,
     settle,
-    source_of,
     staged,
     write_checked,
 )
+from components.storage.manifest import MANIFEST, files_of, manifest_in, manifest_of, source_of
 from components.storage.store import (
     ChangedDocumentError,
     Document,

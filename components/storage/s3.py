@@ -21,16 +21,13 @@ from typing import Any
 from components.config.storage import StorageSettings
 from components.errors import InputError
 from components.progress import Progress
-from components.storage.artifact import MANIFEST, atomic_file
+from components.storage.artifact import atomic_file
 from components.storage.files import (
-    files_of,
-    manifest_in,
-    manifest_of,
     settle,
-    source_of,
     staged,
     write_checked,
 )
+from components.storage.manifest import MANIFEST, files_of, manifest_in, manifest_of, source_of
 from components.storage.s3_calls import S3Error
 from components.storage.s3_objects import Objects
 from components.storage.store import (

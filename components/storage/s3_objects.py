@@ -13,8 +13,8 @@ from typing import Any
 from components.config.storage import StorageSettings
 from components.errors import DamagedArtifactError, InputError
 from components.progress import Progress
-from components.storage.artifact import MANIFEST
-from components.storage.files import Checked, FileEntry
+from components.storage.files import Checked
+from components.storage.manifest import MANIFEST, FileEntry
 from components.storage.s3_calls import BrokenAnswerError, Calls, S3Error
 from components.storage.store import Bucket
 

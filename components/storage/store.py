@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from components.config.storage import StorageSettings
 from components.errors import InputError
 from components.progress import SILENT, Progress
-from components.storage.artifact import MANIFEST
+from components.storage.manifest import MANIFEST
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -210,6 +210,19 @@ class Bucket:
         return f"s3://{self.name}/{self.prefix}".rstrip("/")
 
 
+def check_there(location: str) -> None:
+    """See that a folder which should hold something exists; a bucket is seen when it is read.
+
+    Raises
+    ------
+    InputError
+        It does not.
+    """
+    place = parse_location(location)
+    if isinstance(place, Path) and not place.is_dir():
+        raise InputError(f"{location}: no such folder; expected the --workdir of runs, or uploaded data")
+
+
 def parse_location(location: str) -> Path | Bucket:
     """Return the folder or the place in S3 that a location names.
 
@@ -317,4 +330,4 @@ def decode_document(body: bytes, origin: str) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        raise InputError(f"{origin}: not valid JSON; remove it, and write it again") from None
+        raise InputError(f"{origin}: not valid JSON; restore it, or remove it and run again") from None

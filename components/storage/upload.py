@@ -13,8 +13,9 @@ from pathlib import Path
 from components.config.storage import StorageSettings
 from components.errors import InputError
 from components.progress import Progress
-from components.storage.artifact import MANIFEST, listed, sha256_json
-from components.storage.store import Bucket, Store, expired, open_store, parse_location
+from components.storage.artifact import listed, sha256_json
+from components.storage.manifest import MANIFEST
+from components.storage.store import Bucket, Store, check_there, expired, open_store, parse_location
 
 _STEP = "upload"
 
@@ -145,9 +146,10 @@ def clean(
     Raises
     ------
     InputError
-        Something else is there too.
+        There is no such folder, or something else is there too.
     """
     above, name = _parts(location)
+    check_there(location)
     store = open_store(above, settings, progress)
     numbers = _generations(store, name, location)
     lower = sorted(numbers, key=numbers.__getitem__)[:-keep]

@@ -16,7 +16,7 @@ from stored_artifacts import random_bytes
 
 from components.serving.remote import RemoteRepository
 from components.serving.repository import ModelFolder
-from components.storage.artifact import MANIFEST
+from components.storage.manifest import MANIFEST
 
 FILES = {f"variables/part-{number}": random_bytes(500_000, number) for number in range(8)}
 

@@ -199,6 +199,7 @@ def prepared(finished, tmp_path):
         subprocess.run(["cp", "-r", finished[0], workdir], check=True)
         for step in STEPS[3:]:
             shutil.rmtree(workdir / step, ignore_errors=True)
+        (workdir / "events.jsonl").unlink()
         return workdir
 
     return copy
@@ -372,6 +373,15 @@ def test_bad_arguments_end_in_one_line(tmp_path, arguments, expected):
     assert expected in result.stderr
     assert "Traceback" not in result.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_what_libraries_say_while_they_are_loaded_does_not_stand_before_an_answer(tmp_path):
+    np.save(tmp_path / "map.npy", np.zeros((3, 8, 8), np.float32))
+    command = [*SSFR, "predict", "map.npy", "--server", "127.0.0.1:1", "--set", "serving.retries=0"]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("ssfr: 127.0.0.1:1: no server answers there")
 
 
 def test_an_image_catalogue_goes_the_whole_way(tmp_path):

@@ -30,7 +30,7 @@ from stored_artifacts import (
 )
 
 from components.errors import DamagedArtifactError, InputError
-from components.storage.artifact import MANIFEST
+from components.storage.manifest import MANIFEST
 from components.storage.s3_calls import S3Error
 from components.storage.store import ChangedDocumentError, Document, Store, open_store
 

@@ -110,18 +110,50 @@ def test_a_damaged_artifact_is_refused_with_the_files_name(tmp_path, damage):
 
 
 def test_a_folder_without_manifest_is_not_an_artifact(tmp_path):
-    with pytest.raises(InputError, match=r"manifest\.json: no such file"):
+    with pytest.raises(InputError, match=r"manifest\.json can't be read: No such file .*; remove its folder"):
         artifact.verify(tmp_path)
+
+
+_FILE = {"sha256": "0" * 64, "bytes": 1}
 
 
 @pytest.mark.parametrize(
-    "text", ["[]", '"files"', "[" * 100_000, "{", '{"files": []}', '{"files": {"a": 1}}', "{}"]
+    "text",
+    [
+        "[]",
+        '"files"',
+        "[" * 100_000,
+        "{",
+        "{}",
+        '{"files": []}',
+        '{"files": {"a": 1}}',
+        "9" * 5000,
+        *(json.dumps({"files": {name: _FILE}}) for name in ("a\0b", "\ud800", "x" * 300, "../x", "absent")),
+    ],
 )
-def test_a_manifest_that_is_none_of_ours_is_refused_in_one_line(tmp_path, text):
+def test_a_manifest_that_is_none_of_ours_is_damage_told_in_one_line(tmp_path, text):
     (tmp_path / "manifest.json").write_text(text)
-    with pytest.raises(InputError, match=r"manifest\.json: .*run again") as refused:
-        artifact.verify(tmp_path)
-    assert "\n" not in str(refused.value)
+    with pytest.raises(DamagedArtifactError, match=r"manifest\.json.*; do this") as refused:
+        artifact.verify(tmp_path, "do this")
+    assert str(refused.value).isprintable()
+
+
+def test_an_artifact_whose_manifest_has_no_key_is_none_of_a_step(tmp_path):
+    (tmp_path / "manifest.json").write_text('{"files": {}}')
+    artifact.verify(tmp_path)
+    with pytest.raises(DamagedArtifactError, match=r"manifest\.json: no key"):
+        artifact.Verified.of(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(None, "Is a directory"), ("9" * 5000, "not valid JSON"), ("[]", "a list"), ("\xff", "not valid JSON")],
+)
+def test_json_that_can_not_be_read_is_said_with_the_way_out(tmp_path, content, said):
+    path = tmp_path / "x.json"
+    path.mkdir() if content is None else path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(InputError, match=rf"x\.json: .*{said}.*; do this"):
+        artifact.read_json(path, "do this")
 
 
 def test_a_manifest_that_names_files_outside_its_folder_is_refused(tmp_path):
@@ -130,7 +162,11 @@ def test_a_manifest_that_names_files_outside_its_folder_is_refused(tmp_path):
     folder.mkdir()
     entry = {"sha256": artifact.sha256_file(tmp_path / "secret"), "bytes": 1}
     (folder / "manifest.json").write_text(json.dumps({"key": "k", "files": {"../secret": entry}}))
-    with pytest.raises(InputError, match="outside"):
+    with pytest.raises(DamagedArtifactError, match=r"'\.\./secret', which can't be a file in the artifact's"):
+        artifact.verify(folder)
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "manifest.json").write_text(json.dumps({"key": "k", "files": {"link": entry}}))
+    with pytest.raises(InputError, match="'link', which lies outside"):
         artifact.verify(folder)
 
 

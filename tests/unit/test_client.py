@@ -4,6 +4,8 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import grpc
 import h5py
@@ -12,8 +14,10 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 from exported_models import serving
+from google.protobuf.any_pb2 import Any
 from PIL import Image
 from tensorflow.core.framework.tensor_pb2 import TensorProto
+from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
 from tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     PredictionServiceServicer,
@@ -22,7 +26,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 
 from components.errors import InputError
 from components.serving.client import Client
-from components.serving.inputs import read_inputs
+from components.serving.inputs import Accepted, read_inputs
 from components.serving.tensors import TensorSpec, from_proto, to_proto
 
 OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
@@ -82,7 +86,10 @@ def test_a_server_that_never_answers_meets_the_deadline():
             client.status()
 
 
-@pytest.mark.parametrize("address", ["localhost", "8500", "http://localhost:8500", "a b:1", "unix:/tmp/x"])
+@pytest.mark.parametrize(
+    "address",
+    ["localhost", "8500", "http://localhost:8500", "a b:1", "unix:/tmp/x", "localhost:99999", "localhost:0"],
+)
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(InputError, match="HOST:PORT"):
         Client(address, serving())
@@ -159,6 +166,79 @@ def test_an_answer_without_its_numbers_is_refused(upper, said):
         answer_of({name: value for name, value in outputs.items() if value is not None})
 
 
+class Foreign(Other):
+    """It refuses a call, and describes its tensors as ours never would."""
+
+    def __init__(self, described):
+        self.described = described
+
+    def Predict(self, request, context):  # noqa: N802
+        context.abort(grpc.StatusCode.FAILED_PRECONDITION, "no\x1b[31m such\nsignature")
+
+    def GetModelMetadata(self, request, context):  # noqa: N802
+        response = GetModelMetadataResponse()
+        response.metadata["signature_def"].CopyFrom(self.described)
+        return response
+
+
+def foreign(described, ask):
+    server = grpc.server(ThreadPoolExecutor(1))
+    add_PredictionServiceServicer_to_server(Foreign(described), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    try:
+        with Client(f"127.0.0.1:{port}", serving()) as client:
+            return ask(client)
+    finally:
+        server.stop(None).wait()
+
+
+def _any(value, type_url="type.googleapis.com/tensorflow.serving.SignatureDefMap"):
+    return Any(type_url=type_url, value=value)
+
+
+def _unknown_dtype():
+    signatures = SignatureDefMap()
+    signatures.signature_def["s"].inputs["x"].dtype = 99
+    return _any(signatures.SerializeToString())
+
+
+@pytest.mark.parametrize("described", [_any(b"\xff\xff"), _unknown_dtype()])
+def test_a_foreign_servers_words_do_not_break_ours(described):
+    with pytest.raises(InputError, match=r"no\\x1b\[31m such signature; sent") as refused:
+        foreign(described, lambda client: client.predict_maps(np.zeros((1, 1, 4, 4))))
+    assert str(refused.value).isprintable()
+    with pytest.raises(InputError, match="description of its tensors can't be read"):
+        foreign(described, lambda client: client.metadata())
+
+
+def test_a_server_of_pages_is_told_from_none(tmp_path):
+    with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        address = f"127.0.0.1:{server.server_port}"
+        with Client(address, serving(retries=0)) as client, pytest.raises(InputError) as refused:
+            client.status()
+        server.shutdown()
+    assert "it is no model server" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"takes": ["images"]}, "maps; the model takes images"),
+        ({"pixels": 16}, "8 px a side; the model takes 16 px"),
+        ({"fields": ["temperature", "mass"]}, "fields mass, temperature; the model takes temperature, mass"),
+        ({"units": ["Msun", "eV"]}, "units Msun, K; the model takes Msun, eV"),
+    ],
+)
+def test_what_a_model_does_not_take_is_refused(tmp_path, change, said):
+    inputs = read_inputs([write_maps(tmp_path / "maps-099-000.h5")])
+    right = {"takes": ["maps"], "fields": ["mass", "temperature"], "units": ["Msun", "K"], "pixels": 8}
+    inputs.check(Accepted.model_validate_json(json.dumps(right)))
+    with pytest.raises(InputError, match=rf"maps-099-000\.h5: {said}"):
+        inputs.check(Accepted.model_validate_json(json.dumps(right | change)))
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -166,7 +246,9 @@ def test_an_answer_without_its_numbers_is_refused(upper, said):
         ("[" * 100_000, "output 'json' of describe: Invalid JSON"),
         ("[]", "output 'json' of describe: .*object"),
         ('{"takes": ["maps"], "units": ["K"], "pixels": 8}', r"'json\.fields' of describe: Field required"),
-        ('{"takes": [], "fields": [], "units": [], "pixels": -8}', r"'json\.pixels' of describe"),
+        ('{"takes": ["maps"], "fields": ["x"], "units": [], "pixels": -8}', r"'json\.pixels' of describe"),
+        ('{"takes": [], "fields": ["x"], "units": [], "pixels": 8}', r"'json\.takes' of describe"),
+        ('{"takes": ["maps"], "fields": ["x"], "units": [], "pixels": true}', r"'json\.pixels' of describe"),
         ("\udcff", "output 'json' of describe"),
     ],
 )

@@ -246,9 +246,22 @@ def test_a_folder_that_holds_no_data_is_refused(tmp_path, what):
         ssfr("upload", folder, tmp_path / "store" / "it")
 
 
-def test_cleaning_a_place_that_is_none_is_refused(tmp_path):
-    with pytest.raises(InputError, match=r"runz: no such folder; name the --workdir of runs"):
-        ssfr("clean", tmp_path / "runz")
+@pytest.mark.parametrize("options", [[], ["--generations"]])
+@pytest.mark.parametrize("what", ["runz", "file"])
+def test_cleaning_what_is_no_folder_is_refused(tmp_path, what, options):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=rf"{what}: no such folder; expected the --workdir of runs"):
+        ssfr("clean", tmp_path / what, *options)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"steps": []}', '{"steps": {"a": 1}}', '{"steps": {"a": {}}}'])
+def test_a_run_whose_record_is_damaged_keeps_everything_until_it_is_removed(tmp_path, text):
+    artifact(tmp_path, "training/40", 40)
+    artifact(tmp_path, "training/50", 50)
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(InputError, match=r"manifest\.json: .*; remove it: then what its run made may go"):
+        ssfr("clean", tmp_path, "--keep", 1, "--older-than", 30)
+    assert len(open_store(str(tmp_path)).keys("training")) == 2
 
 
 def test_old_artifacts_go_and_the_newest_of_each_step_stay(tmp_path):

@@ -50,7 +50,7 @@ def test_hidden_folders_and_files_are_ignored_silently(tmp_path):
 def test_a_damaged_champion_file_is_named(tmp_path, content):
     add(tmp_path)
     (tmp_path / "ssfr" / "champion.json").write_text(content)
-    with pytest.raises(InputError, match=r"champion\.json"):
+    with pytest.raises(InputError, match=r"champion\.json: .*; restore it or deploy again"):
         ModelFolder(tmp_path, "ssfr").champion()
 
 
@@ -96,15 +96,17 @@ def test_a_manifest_that_leads_outside_is_refused(tmp_path):
     manifest = json.loads(path.read_text())
     manifest["files"]["../../outside"] = {"sha256": "0", "bytes": 1}
     path.write_text(json.dumps(manifest))
-    with pytest.raises(DamagedArtifactError, match="absent, but listed"):
+    with pytest.raises(
+        DamagedArtifactError, match="can't be a file in the artifact's folder; deploy the model"
+    ):
         verify_version(tmp_path / "ssfr" / "1")
 
 
-@pytest.mark.parametrize("content", ["[]", '{"files": 3}', '{"files": {"saved_model.pb": 1}}', "{}"])
+@pytest.mark.parametrize("content", ["[]", "{", '{"files": 3}', '{"files": {"saved_model.pb": 1}}', "{}"])
 def test_a_manifest_that_is_none_is_refused(tmp_path, content):
     add(tmp_path)
     (tmp_path / "ssfr" / "1" / "manifest.json").write_text(content)
-    with pytest.raises(InputError, match=r"manifest\.json"):
+    with pytest.raises(DamagedArtifactError, match=r"manifest\.json: .*; deploy the model again"):
         verify_version(tmp_path / "ssfr" / "1")
 
 
@@ -132,6 +134,11 @@ def test_no_repository_and_a_models_own_folder_are_told_apart(tmp_path):
     add(tmp_path)
     with pytest.raises(InputError, match="the folder above it"):
         model_names(tmp_path / "ssfr")
+    run = tmp_path / "run"
+    (run / "models").mkdir(parents=True)
+    (run / "manifest.json").touch()
+    with pytest.raises(InputError, match=rf"the folder of a run; its models are in {run}/models"):
+        model_names(run)
 
 
 @pytest.mark.parametrize(

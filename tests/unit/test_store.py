@@ -22,8 +22,7 @@ from stored_artifacts import (
 
 from components.config.storage import StorageSettings
 from components.errors import DamagedArtifactError, InputError
-from components.storage.artifact import MANIFEST
-from components.storage.files import files_of
+from components.storage.manifest import MANIFEST, files_of
 from components.storage.store import (
     Bucket,
     ChangedDocumentError,

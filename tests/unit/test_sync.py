@@ -18,7 +18,7 @@ from components.serving import sync as module
 from components.serving.remote import RemoteRepository
 from components.serving.repository import CHAMPION, ModelFolder
 from components.serving.sync import CONFIG, STATE, ModelSync, sync
-from components.storage.artifact import MANIFEST
+from components.storage.manifest import MANIFEST
 
 
 class Follower:

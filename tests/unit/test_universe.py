@@ -627,6 +627,21 @@ def test_a_killed_call_goes_on_and_ends_the_same(tmp_path: Path) -> None:
     assert files(tmp_path / "killed") == files(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("text", ["[]", "{", '{"settings": 1}'])
+def test_a_staging_folder_of_something_else_is_cleared_and_a_universe_of_something_else_is_not(
+    tmp_path, text
+):
+    staging = tmp_path / ".new.universe-staging"
+    staging.mkdir()
+    (staging / MARKER).write_text(text)
+    (staging / "left").touch()
+    write_universe(tmp_path / "new", TINY, SILENT)
+    assert not (tmp_path / "new" / "left").exists()
+    (tmp_path / "new" / MARKER).write_text(text)
+    with pytest.raises(InputError, match=r"universe\.json.*; name another folder|is not of this program"):
+        write_universe(tmp_path / "new", TINY, SILENT)
+
+
 def test_a_finished_universe_is_left_alone_and_another_one_is_refused(tmp_path: Path) -> None:
     directory = tmp_path / "u"
     directory.mkdir()

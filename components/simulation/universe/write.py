@@ -100,15 +100,15 @@ def _is_finished(directory: Path, identity: dict[str, Any]) -> bool:
         return False
     if not (directory / MARKER).is_file():
         raise InputError(f"{directory}: exists and is not a synthetic universe; name a new or empty folder")
-    found = read_json(directory / MARKER)
+    found = read_json(directory / MARKER, "name another folder")
     if found == identity:
         return True
     what = _first_difference(found, identity)
     raise InputError(f"{directory}: holds a universe with other settings ({what}); name another folder")
 
 
-def _first_difference(found: Any, wanted: dict[str, Any]) -> str:
-    if not isinstance(found, dict) or not isinstance(found.get("settings"), dict):
+def _first_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str:
+    if not isinstance(found.get("settings"), dict):
         return f"{MARKER} is not of this program"
     if found.get("recipe") != wanted["recipe"]:
         return f"recipe {found.get('recipe')} instead of {wanted['recipe']}"
@@ -153,7 +153,11 @@ def _clear_errors(directory: Path) -> Iterator[None]:
 def _open_staging(staging: Path, identity: dict[str, Any]) -> None:
     """Keep what a killed call of the same universe had finished; clear anything else."""
     marker = staging / MARKER
-    if not (marker.is_file() and read_json(marker) == identity):
+    try:
+        goes_on = read_json(marker) == identity
+    except InputError:
+        goes_on = False
+    if not goes_on:
         for old in staging.iterdir():
             shutil.rmtree(old) if old.is_dir() else old.unlink()
         write_json(marker, identity)
