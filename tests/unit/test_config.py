@@ -71,7 +71,10 @@ def test_thesis_preset_keeps_the_faults():
     [
         ({"trainig": {}}, "unknown setting 'trainig' (did you mean 'training'?)"),
         ({"training": {"epoch": 3}}, "unknown setting 'training.epoch' (did you mean 'epochs'?)"),
-        ({"deployment": {"servers": ["nohost"]}}, "'nohost': expected HOST:PORT, for example 127.0.0.1:8500"),
+        (
+            {"deployment": {"servers": ["nohost"]}},
+            "'nohost': expected HOST:PORT with a port up to 65535, for example 127.0.0.1:8500",
+        ),
         ({"training": {"epochs": 0}}, "training.epochs: input should be greater than or equal to 1, found 0"),
         ({"cases": [{"name": "a"}, {"name": "a"}]}, "the name 'a' is used twice"),
         ({"cases": [{"name": "../a"}]}, "cases.0.name"),
