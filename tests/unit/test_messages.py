@@ -24,7 +24,7 @@ strings = st.lists(st.binary(max_size=300)).map(lambda some: np.array([*some, No
 def test_tensorflow_reads_a_tensor_as_it_was(array):
     read = tf.make_ndarray(to_proto(array))
     assert (read.dtype, read.shape) == (array.dtype, array.shape)
-    assert read.tolist() == array.tolist()
+    np.testing.assert_array_equal(read, array)
 
 
 tensors = st.dictionaries(st.text(max_size=20), numbers | strings, max_size=3)
