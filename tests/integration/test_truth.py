@@ -16,7 +16,7 @@ SMALL = Size(
     seeds=1,
     audit_trees=60,
     audit_pixels=32,
-    audit_epochs=80,
+    audit_epochs=40,
 )
 
 
