@@ -132,9 +132,10 @@ class Other(PredictionServiceServicer):
         return PredictResponse(outputs=self.outputs)
 
 
-def answer_of(outputs, ask=lambda client: client.predict_maps(np.zeros((2, 1, 4, 4)))):
+def asked(servicer, ask=lambda client: client.predict_maps(np.zeros((2, 1, 4, 4)))):
+    """What a client gets to know of a server."""
     server = grpc.server(ThreadPoolExecutor(1))
-    add_PredictionServiceServicer_to_server(Other(outputs), server)
+    add_PredictionServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
@@ -146,7 +147,7 @@ def answer_of(outputs, ask=lambda client: client.predict_maps(np.zeros((2, 1, 4,
 
 def test_the_unpacked_answers_of_tf_serving_are_understood():
     values = {name: declaring((2,), float_val=[i, -i]) for i, name in enumerate(OUTPUTS)}
-    answer = answer_of(values)
+    answer = asked(Other(values))
     assert {name: getattr(answer, name).tolist() for name in OUTPUTS} == {
         name: [i, -i] for i, name in enumerate(OUTPUTS)
     }
@@ -163,11 +164,11 @@ def test_the_unpacked_answers_of_tf_serving_are_understood():
 def test_an_answer_without_its_numbers_is_refused(upper, said):
     outputs = {name: declaring((2,), float_val=[1.0, 2.0]) for name in OUTPUTS} | {"upper": upper}
     with pytest.raises(InputError, match=said):
-        answer_of({name: value for name, value in outputs.items() if value is not None})
+        asked(Other({name: value for name, value in outputs.items() if value is not None}))
 
 
-class Foreign(Other):
-    """It refuses a call, and describes its tensors as ours never would."""
+class Foreign(PredictionServiceServicer):
+    """A server that refuses a call, and describes its tensors as ours never would."""
 
     def __init__(self, described):
         self.described = described
@@ -179,18 +180,6 @@ class Foreign(Other):
         response = GetModelMetadataResponse()
         response.metadata["signature_def"].CopyFrom(self.described)
         return response
-
-
-def foreign(described, ask):
-    server = grpc.server(ThreadPoolExecutor(1))
-    add_PredictionServiceServicer_to_server(Foreign(described), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    server.start()
-    try:
-        with Client(f"127.0.0.1:{port}", serving()) as client:
-            return ask(client)
-    finally:
-        server.stop(None).wait()
 
 
 def _any(value, type_url="type.googleapis.com/tensorflow.serving.SignatureDefMap"):
@@ -206,10 +195,10 @@ def _unknown_dtype():
 @pytest.mark.parametrize("described", [_any(b"\xff\xff"), _unknown_dtype()])
 def test_a_foreign_servers_words_do_not_break_ours(described):
     with pytest.raises(InputError, match=r"no\\x1b\[31m such signature; sent") as refused:
-        foreign(described, lambda client: client.predict_maps(np.zeros((1, 1, 4, 4))))
+        asked(Foreign(described))
     assert str(refused.value).isprintable()
     with pytest.raises(InputError, match="description of its tensors can't be read"):
-        foreign(described, lambda client: client.metadata())
+        asked(Foreign(described), lambda client: client.metadata())
 
 
 def test_a_server_of_pages_is_told_from_none(tmp_path):
@@ -256,7 +245,7 @@ def test_a_model_that_does_not_say_what_it_takes_is_refused(tmp_path, text, said
     inputs = read_inputs([write_maps(tmp_path / "maps-099-000.h5")])
     value = to_proto(np.array(text.encode(errors="surrogateescape"), dtype=object))
     with pytest.raises(InputError, match=said) as refused:
-        answer_of({"json": value}, ask=lambda client: client.predict(inputs))
+        asked(Other({"json": value}), lambda client: client.predict(inputs))
     assert "\n" not in str(refused.value)
     assert "a model that ssfr deployed?" in str(refused.value)
 
