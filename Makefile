@@ -20,7 +20,7 @@ $(READY): pyproject.toml requirements.lock $(wildcard native/*)
 run: $(READY)
 	$(BIN)/ssfr simulate $(RUN)/universe --galaxies 320 --snapshots 99,95
 	$(BIN)/ssfr run demo --data $(RUN)/universe --workdir $(RUN)/demo
-	$(BIN)/python -m pipelines.demo $(RUN)/demo
+	$(BIN)/python -m ssfr.pipelines.local.demo $(RUN)/demo
 
 # Files in their order, not by their number of tests: the whole runs, which take minutes, begin first.
 test: $(READY)
@@ -39,7 +39,11 @@ images:
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy
+	@# The folders as they are installed, for a reader that follows no build backend.
+	mkdir -p build/typed/ssfr && cp ssfr/*.py ssfr/py.typed build/typed/ssfr
+	ln -sfn ../../../components build/typed/ssfr/components
+	ln -sfn ../../../pipelines build/typed/ssfr/pipelines
+	MYPYPATH=build/typed $(BIN)/mypy
 
 bench: $(READY)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint requirements.lock --editable '.[dev,bench]'

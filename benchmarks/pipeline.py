@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figure import row
-from components.storage.artifact import read_json
+from ssfr.components.storage.artifact import read_json
 
 GALAXIES = 1000
 SNAPSHOTS = "99"
@@ -56,5 +56,5 @@ def _gains(metrics: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _ssfr(*arguments: object) -> None:
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "ssfr.pipelines.cli", *map(str, arguments)]
     subprocess.run(command, check=True, stdout=sys.stderr)  # standard output is for the figures alone

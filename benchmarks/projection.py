@@ -24,8 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.figure import row
-from components.projection.backends import backend
-from components.projection.frame import Frame
+from ssfr.components.projection.backends import backend
+from ssfr.components.projection.frame import Frame
 
 _CELLS = 2_000_000
 _FIELDS = 3

@@ -27,14 +27,14 @@ from botocore.config import Config
 
 from benchmarks.figure import row
 from benchmarks.serving import FIELDS, PIXELS, galaxy_spec, serve, write_random_model
-from components.config import ServingSettings
-from components.config.storage import StorageSettings
-from components.deployment.export import Example, export
-from components.errors import InputError
-from components.progress import SILENT
-from components.serving.client import Client
-from components.serving.remote import RemoteRepository
-from components.serving.rollout import promote
+from ssfr.components.config import ServingSettings
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.deployment.export import Example, export
+from ssfr.components.deployment.rollout import promote
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.repository.remote import RemoteRepository
 
 ROUNDS = 200
 CLIENTS = 8

@@ -29,15 +29,15 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.figure import row
-from components.config import ServingSettings, TrainingSettings
-from components.deployment.export import Example, export
-from components.imagesets.spec import ChannelScale, ImageSpec
-from components.models.folder import write_model
-from components.models.networks import build_network
-from components.processes import die_with
-from components.progress import SILENT
-from components.serving.client import Client
-from components.serving.server import Server
+from ssfr.components.config import ServingSettings, TrainingSettings
+from ssfr.components.deployment.export import Example, export
+from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
+from ssfr.components.models.folder import write_model
+from ssfr.components.models.networks import build_network
+from ssfr.components.runtime.processes import die_with
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.server.server import Server
 
 FIELDS = ("entropy", "mass", "temperature")
 PIXELS = 256

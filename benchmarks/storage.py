@@ -24,11 +24,11 @@ from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
 from benchmarks.figure import row
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.progress import Progress
-from components.storage.artifact import publish, verify
-from components.storage.store import Store, open_store
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import publish, verify
+from ssfr.components.storage.store import Store, open_store
 
 FAULTS = 1000
 SHARE = 0.25

@@ -17,8 +17,8 @@ from typing import Any, Literal
 import numpy as np
 
 from benchmarks.figure import row
-from components.config import load_settings
-from pipelines.options import preset_path
+from ssfr.components.config import load_settings
+from ssfr.pipelines.options import preset_path
 
 IMAGES, TRAINING, CASES, EPOCHS, BATCH = 7881, 7092, 10, 1500, 100
 _ROUNDS = 4
@@ -96,8 +96,8 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def _features(images: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Return seconds an image, and the features of all images, for each type."""
-    from components.models.networks import build_backbone, traced
-    from components.models.weights import random_weights
+    from ssfr.components.models.networks import build_backbone, traced
+    from ssfr.components.models.weights import random_weights
 
     backbones = {dtype: build_backbone(dtype=dtype) for dtype in _DTYPES}
     calls = {dtype: traced(backbone) for dtype, backbone in backbones.items()}
@@ -116,7 +116,7 @@ def _features(images: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarra
 
 
 def _thesis(**changes: Any) -> Any:
-    from components.config import TrainingSettings
+    from ssfr.components.config import TrainingSettings
 
     return TrainingSettings(
         **{
@@ -134,8 +134,8 @@ def _thesis(**changes: Any) -> Any:
 
 
 def _head(features: np.ndarray, mean: float, seed: int = 1) -> Any:
-    from components.models.networks import build_head, wake_head
-    from components.models.weights import random_weights
+    from ssfr.components.models.networks import build_head, wake_head
+    from ssfr.components.models.weights import random_weights
 
     head = build_head("linear")
     random_weights(head, seed)
@@ -145,7 +145,7 @@ def _head(features: np.ndarray, mean: float, seed: int = 1) -> Any:
 
 
 def _write_features(path: Path, count: int, dtype: Literal["bfloat16", "float32"]) -> np.ndarray:
-    from components.training.features import FeatureFile
+    from ssfr.components.training.features import FeatureFile
 
     some = np.abs(np.random.default_rng(0).standard_normal((128, 8, 8, 512), dtype=np.float32))
     file = FeatureFile(path, (8, 8, 512), dtype)
@@ -201,11 +201,11 @@ def time_epochs(path: str, dtype: Literal["bfloat16", "float32"], way: str, thre
     threads
         Of TensorFlow; 0: as many as there are processors.
     """
-    from components.models.networks import LOSSES
-    from components.progress import SILENT
-    from components.training.features import FeatureFile
-    from components.training.loop import Dataset, build_optimizer, build_step, train_epoch
-    from components.training.runtime import prepare_backend
+    from ssfr.components.models.networks import LOSSES
+    from ssfr.components.runtime.progress import SILENT
+    from ssfr.components.training.features import FeatureFile
+    from ssfr.components.training.loop import Dataset, build_optimizer, build_step, train_epoch
+    from ssfr.components.training.runtime import prepare_backend
 
     prepare_backend(0, threads, True, SILENT)
     features = FeatureFile(Path(path), (8, 8, 512), dtype).open()
@@ -241,8 +241,8 @@ def _whole_step_s(images: np.ndarray) -> float:
     """Return seconds of a step of the thesis' way: VGG16, frozen, and the head as one model, model.fit."""
     import keras
 
-    from components.models.networks import LOSSES, build_backbone, build_head
-    from components.models.weights import random_weights
+    from ssfr.components.models.networks import LOSSES, build_backbone, build_head
+    from ssfr.components.models.weights import random_weights
 
     inputs = keras.Input(images.shape[1:])
     whole = keras.Model(inputs, build_head("linear")(build_backbone()(inputs)))
@@ -269,8 +269,8 @@ def _scores(features: dict[str, np.ndarray]) -> dict[str, tuple[float, float]]:
 
 def _score(features: np.ndarray, served: np.ndarray, labels: np.ndarray, seed: int) -> tuple[float, float]:
     """Return r and RMSE [dex] over galaxies that did not train, answered from the features served."""
-    from components.progress import SILENT
-    from components.training.loop import Dataset, fit, predict
+    from ssfr.components.runtime.progress import SILENT
+    from ssfr.components.training.loop import Dataset, fit, predict
 
     train, test = np.arange(_SAMPLE_TRAIN), np.arange(_SAMPLE_TRAIN, _SAMPLE)
     settings = _thesis(optimizer="adamw", schedule="cosine", batch=20, epochs=_SAMPLE_EPOCHS)
@@ -298,9 +298,9 @@ def train_two_epochs(path: str) -> None:
 
     Linux counts in `getrusage` what the parent held before it started this process, so it isn't asked.
     """
-    from components.progress import SILENT
-    from components.training.features import FeatureFile
-    from components.training.loop import Dataset, fit
+    from ssfr.components.runtime.progress import SILENT
+    from ssfr.components.training.features import FeatureFile
+    from ssfr.components.training.loop import Dataset, fit
 
     features = FeatureFile(Path(path), (8, 8, 512), "bfloat16").open()
     labels = np.random.default_rng(1).normal(4.0, 1.0, len(features)).astype(np.float32)

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.figure import row
-from components.config import Settings, UniverseSettings
-from components.config.settings import parse_settings
-from components.progress import SILENT, Progress
+from ssfr.components.config import Settings, UniverseSettings
+from ssfr.components.config.settings import parse_settings
+from ssfr.components.runtime.progress import SILENT, Progress
 
 CASES: dict[str, dict[str, Any]] = {
     "composite": {},
@@ -107,7 +107,7 @@ def verdict(
     law: str, metrics: Mapping[str, Any], expected: Mapping[tuple[str, str], str]
 ) -> list[dict[str, Any]]:
     """Return a figure for each question of a universe: whether it was answered as the recipe calls for."""
-    from components.evaluation.verdict import Finding, findings
+    from ssfr.components.statistics.verdict import Finding, findings
 
     found: dict[tuple[str, str], Finding] = {(one.question, one.about): one for one in findings(metrics)}
     figures = []
@@ -158,14 +158,14 @@ def _settings(cases: Sequence[str], size: Size, pixels: int, epochs: int, **eval
 
 def _metrics(folder: Path, universe: Mapping[str, Any], settings: Settings, size: Size) -> dict[str, Any]:
     """Do what a run does, in one process, and return the scores."""
-    from components.catalog import select
-    from components.evaluation import evaluate
-    from components.preprocessing import prepare
-    from components.projection import project
-    from components.simulation import open_source
-    from components.simulation.universe import write_universe
-    from components.storage.artifact import read_json
-    from components.training import train
+    from ssfr.components.catalog import select
+    from ssfr.components.evaluation import evaluate
+    from ssfr.components.preprocessing import prepare
+    from ssfr.components.projection import project
+    from ssfr.components.simulation import open_source
+    from ssfr.components.simulation.universe import write_universe
+    from ssfr.components.storage.artifact import read_json
+    from ssfr.components.training import train
 
     progress: Progress = SILENT
     data, sample, maps, prepared, scores = (

@@ -1,4 +1,4 @@
-/* The module components.projection._kernel: checks everything, then lets the kernel run without the GIL. */
+/* The module ssfr.components.projection._kernel: checks everything, then lets the kernel run without the GIL. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
-from components.errors import InputError
-from components.progress import LogLines, Sink, describe
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import LogLines, Sink, describe
 
 
 class TerminalBars:

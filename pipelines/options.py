@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 import yaml
 
-from components.errors import InputError, nearest
+from ssfr.components.errors import InputError, nearest
 
 Preset = Annotated[str, typer.Argument(help="demo, recommended, thesis, images, or a YAML file of your own")]
 Overrides = Annotated[
@@ -27,7 +27,7 @@ def preset_path(name: str) -> Path:
     """
     if name.endswith((".yaml", ".yml")):
         return Path(name)
-    folder = Path(str(resources.files("pipelines") / "presets"))
+    folder = Path(str(resources.files("ssfr.pipelines") / "presets"))
     path = folder / f"{name}.yaml"
     if not path.exists():
         known = [preset.stem for preset in folder.glob("*.yaml")]

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from components.config.cluster import ClusterSettings
-from components.storage.artifact import code_digest
-from components.storage.ledger import RUN
+from ssfr.components.config.cluster import ClusterSettings
+from ssfr.components.storage.artifact import code_digest
+from ssfr.components.storage.ledger import RUN
 
 DATA_MOUNT = "/data"
 _CONFIG_MOUNT = "/etc/ssfr"
 _DATA_STEPS = ("catalog", "projection", "ingest", "preprocessing", "manifest")
 _READ_DATA = ("catalog", "projection", "ingest")
-_ROOMS = {"ingest": "preprocessing"}
+_ROOMS = {"ingest": "preprocessing", "verification": "deployment"}
 """Folder in `components` of a step that has none of its own name."""
 _KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
 

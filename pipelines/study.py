@@ -14,17 +14,16 @@ from typing import Any
 
 from kfp import dsl
 
-from components.catalog.component import catalog
-from components.config.cluster import ClusterSettings
-from components.deployment.component import deployment
-from components.errors import InputError, nearest
-from components.evaluation.component import evaluation
-from components.manifest.component import manifest
-from components.preprocessing.component import ingest, preprocessing
-from components.projection.component import projection, projection_joined, projection_shard
-from components.training.component import training
-from components.verification.component import verification
-from pipelines.placement import place, seconds_of
+from ssfr.components.catalog.component import catalog
+from ssfr.components.config.cluster import ClusterSettings
+from ssfr.components.deployment.component import deployment, verification
+from ssfr.components.errors import InputError, nearest
+from ssfr.components.evaluation.component import evaluation
+from ssfr.components.manifest.component import manifest
+from ssfr.components.preprocessing.component import ingest, preprocessing
+from ssfr.components.projection.component import projection, projection_joined, projection_shard
+from ssfr.components.training.component import training
+from ssfr.pipelines.placement import place, seconds_of
 
 STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "deployment")
 IMAGE_STEPS = ("ingest", *STEPS[2:])

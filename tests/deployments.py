@@ -11,13 +11,13 @@ from exported_models import image_spec, map_spec, random_maps, random_pictures, 
 from kfp.dsl import Dataset
 from training_samples import write_prepared
 
-from components.config import DeploymentSettings, Settings
-from components.deployment.component import deployment
-from components.deployment.deploy import run
-from components.models.predictor import Predictor
-from components.progress import SILENT
-from components.serving.repository import ModelFolder
-from components.storage.artifact import publish, write_json
+from ssfr.components.config import DeploymentSettings, Settings
+from ssfr.components.deployment.component import deployment
+from ssfr.components.deployment.deploy import run
+from ssfr.components.models.predictor import Predictor
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.serving.repository.folder import ModelFolder
+from ssfr.components.storage.artifact import publish, write_json
 
 SPLIT = np.array(["train"] * 4 + ["validation"] * 2 + ["test"] * 5 + ["promotion"] * 5)
 BEST = -10.5

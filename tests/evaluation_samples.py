@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.config import Settings, parse_settings
-from components.evaluation.assess import assess
-from components.evaluation.study import Study
-from components.imagesets.spec import ImageSpec
+from ssfr.components.config import Settings, parse_settings
+from ssfr.components.evaluation.assess import assess
+from ssfr.components.imagesets.spec import ImageSpec
+from ssfr.components.report.study import Study
 
 SPLIT = {"train": 0.5, "validation": 0.15, "test": 0.2, "promotion": 0.15}
 

@@ -11,13 +11,13 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
-from components.config import CompactSettings, ServingSettings, TrainingSettings
-from components.imagesets.spec import ChannelScale, ImageSpec
-from components.models.folder import write_model
-from components.models.networks import build_network
-from components.serving.servable import DESCRIPTION, WARMUP
-from components.serving.tensors import to_proto
-from components.storage.artifact import publish
+from ssfr.components.config import CompactSettings, ServingSettings, TrainingSettings
+from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
+from ssfr.components.models.folder import write_model
+from ssfr.components.models.networks import build_network
+from ssfr.components.serving.protocol.tensors import to_proto
+from ssfr.components.serving.server.servable import DESCRIPTION, WARMUP
+from ssfr.components.storage.artifact import publish
 
 FIELDS = ("entropy", "mass", "temperature")
 PIXELS = 32

@@ -8,7 +8,7 @@ from typing import Any
 from kfp import local
 from kfp.components import load_component_from_text
 
-from pipelines.local import left_as_before
+from ssfr.pipelines.local.runner import left_as_before
 
 
 def run_compiled(compiled: str, root: Path, runner: Any = None, **arguments: Any) -> None:

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from components.config import DeploymentSettings, ServingSettings
-from components.config.cluster import ClusterSettings
-from components.config.storage import StorageSettings
+from ssfr.components.config import DeploymentSettings, ServingSettings
+from ssfr.components.config.cluster import ClusterSettings
+from ssfr.components.config.storage import StorageSettings
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "operations.md"
 SECTIONS: dict[str, type[BaseModel]] = {

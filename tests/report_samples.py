@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 from evaluation_samples import whole_study
 
-from components.config import Filter
-from components.evaluation.study import Study
-from components.imagesets.spec import ChannelScale, ImageSpec
+from ssfr.components.config import Filter
+from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
+from ssfr.components.report.study import Study
 
 FIELDS = ("entropy", "mass", "temperature")
 UNITS = ("keV cm^2", "Msun", "K")

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from components.config.storage import StorageSettings
-from components.progress import SILENT, Progress
-from components.storage.store import Store, open_store
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.storage.store import Store, open_store
 
 ACCESS_KEY, SECRET_KEY = "study:pipeline", "not-a-secret"
 READER_ACCESS_KEY, READER_SECRET_KEY = "study:stranger", "not-a-secret-either"

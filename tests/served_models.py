@@ -17,15 +17,15 @@ import yaml
 from google.protobuf import text_format
 from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.serving.remote import RemoteRepository
-from components.serving.repository import ModelFolder, verify_version, version_of
-from components.serving.sync import CONFIG
-from components.storage.artifact import publish
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError
+from ssfr.components.serving.repository.folder import ModelFolder, verify_version, version_of
+from ssfr.components.serving.repository.remote import RemoteRepository
+from ssfr.components.serving.repository.sync import CONFIG
+from ssfr.components.storage.artifact import publish
 
 _ROOT = Path(__file__).resolve().parents[1]
-_SYNC = "import typer; from pipelines.operate import model_sync; typer.run(model_sync)"
+_SYNC = "import typer; from ssfr.pipelines.kubeflow.operate import model_sync; typer.run(model_sync)"
 
 
 def write_version(parent: Path, digest: str = "d", files: dict[str, bytes] | None = None) -> Path:

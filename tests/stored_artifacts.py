@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from components.progress import Progress
-from components.storage import artifact
-from components.storage.manifest import MANIFEST
-from components.storage.store import ChangedDocumentError, Store
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage import artifact
+from ssfr.components.storage.manifest import MANIFEST
+from ssfr.components.storage.store import ChangedDocumentError, Store
 
 FILES = {"report.html": b"<p>", "sub/maps 1% é.h5": bytes(range(256)) * 40, "empty": b""}
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from kfp import dsl
 from kfp.dsl import Dataset, Output
 
-from components.step import IMAGE
+from ssfr.components.steps.step import IMAGE
 
 
 # KFP runs this function's source alone: a class of this module would not be found, hence the ignored check.
@@ -31,9 +31,9 @@ def catalog(
     from pathlib import Path
     from typing import Any
 
-    from components.shards import shards
-    from components.simulation import Source, is_of_cells, is_of_simulation, is_synthetic, open_source
-    from components.step import open_step
+    from ssfr.components.shards import shards
+    from ssfr.components.simulation import Source, is_of_cells, is_of_simulation, is_synthetic, open_source
+    from ssfr.components.steps.step import open_step
 
     with open_step("catalog", workdir, settings) as step:
         everything = step.bring(data)
@@ -43,7 +43,7 @@ def catalog(
             return open_source(brought.folder(without=is_of_cells), step.settings.simulation)
 
         def work(output: Path) -> dict[str, Any]:
-            from components.catalog.select import run
+            from ssfr.components.catalog.select import run
 
             return run(output, source(), step.settings, step.progress)
 

@@ -7,8 +7,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.errors import InputError
-from components.simulation import Source
+from ssfr.components.errors import InputError
+from ssfr.components.simulation import Source
 
 
 def halo_rows(

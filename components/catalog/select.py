@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from components.catalog.halos import halo_rows
-from components.config import CatalogSettings, Settings
-from components.errors import InputError
-from components.progress import Progress
-from components.simulation import Source
-from components.storage.artifact import atomic_file
-from components.units import CODE_MASS_MSUN
+from ssfr.components.catalog.halos import halo_rows
+from ssfr.components.config import CatalogSettings, Settings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.simulation import Source
+from ssfr.components.storage.artifact import atomic_file
+from ssfr.components.units import CODE_MASS_MSUN
 
 SAMPLE, FUNNEL = "sample.parquet", "funnel.csv"
 

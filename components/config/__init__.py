@@ -5,7 +5,7 @@ A preset is a YAML file with the settings that differ from these defaults. The d
 table of faults (docs/faults.md) in brackets.
 """
 
-from components.config.data import (
+from ssfr.components.config.data import (
     IMAGE_CHANNELS,
     Case,
     CatalogSettings,
@@ -17,11 +17,16 @@ from components.config.data import (
     SimulationSettings,
     SplitSettings,
 )
-from components.config.learning import CompactSettings, EvaluationSettings, TrainingSettings, Vgg16Settings
-from components.config.section import Fraction, Positive
-from components.config.service import DeploymentSettings, ServingSettings
-from components.config.settings import Settings, load_settings, parse_settings
-from components.config.universe import UniverseSettings
+from ssfr.components.config.learning import (
+    CompactSettings,
+    EvaluationSettings,
+    TrainingSettings,
+    Vgg16Settings,
+)
+from ssfr.components.config.section import Fraction, Positive
+from ssfr.components.config.service import DeploymentSettings, ServingSettings
+from ssfr.components.config.settings import Settings, load_settings, parse_settings
+from ssfr.components.config.universe import UniverseSettings
 
 __all__ = [
     "IMAGE_CHANNELS",

@@ -8,8 +8,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from components.config.section import Positive, Section
-from components.errors import nearest
+from ssfr.components.config.section import Positive, Section
+from ssfr.components.errors import nearest
 
 _TAG = importlib.metadata.version("ssfr").replace("+", "-")
 _IMAGE = re.compile(

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.config.section import Fraction, Positive, Section
+from ssfr.components.config.section import Fraction, Positive, Section
 
 IMAGE_CHANNELS = ("red", "green", "blue")
 """What the maps of an image catalogue are called."""

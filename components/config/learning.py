@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.config.section import Positive, Section
+from ssfr.components.config.section import Positive, Section
 
 
 class CompactSettings(Section):

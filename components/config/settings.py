@@ -10,8 +10,8 @@ from typing import Any, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from components.config.cluster import ClusterSettings
-from components.config.data import (
+from ssfr.components.config.cluster import ClusterSettings
+from ssfr.components.config.data import (
     IMAGE_CHANNELS,
     Case,
     CatalogSettings,
@@ -19,11 +19,11 @@ from components.config.data import (
     ProjectionSettings,
     SimulationSettings,
 )
-from components.config.learning import EvaluationSettings, TrainingSettings
-from components.config.section import Section
-from components.config.service import DeploymentSettings, ServingSettings
-from components.config.storage import StorageSettings
-from components.errors import InputError, nearest
+from ssfr.components.config.learning import EvaluationSettings, TrainingSettings
+from ssfr.components.config.section import Section
+from ssfr.components.config.service import DeploymentSettings, ServingSettings
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError, nearest
 
 
 class Settings(Section):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from components.config.section import Positive, Section
+from ssfr.components.config.section import Positive, Section
 
 
 class StorageSettings(Section):

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from components.config.section import Section
+from ssfr.components.config.section import Section
 
 
 class UniverseSettings(Section):

@@ -12,21 +12,21 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.config import ServingSettings, Settings
-from components.deployment.export import Example, describe, export
-from components.deployment.promotion import Candidate, Rival, Verdict, decide, meet, study_of
-from components.errors import DamagedArtifactError, InputError
-from components.imagesets.reader import MapReader
-from components.models.folder import failure
-from components.models.predictor import Predictor
-from components.progress import SILENT, Progress
-from components.serving.client import Answer, Client
-from components.serving.held_out import CHECKED, ask, largest_difference
-from components.serving.remote import Labels, RemoteRepository
-from components.serving.repository import CANARY, STABLE, Champion, ModelFolder
-from components.serving.servable import Servable
-from components.serving.server import Server
-from components.storage.artifact import read_json, write_json
+from ssfr.components.config import ServingSettings, Settings
+from ssfr.components.deployment.export import Example, describe, export
+from ssfr.components.deployment.held_out import CHECKED, ask, largest_difference
+from ssfr.components.deployment.promotion import Candidate, Rival, Verdict, decide, meet, study_of
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.models.folder import failure
+from ssfr.components.models.predictor import Predictor
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.serving.client.client import Answer, Client
+from ssfr.components.serving.repository.folder import CANARY, STABLE, Champion, ModelFolder
+from ssfr.components.serving.repository.remote import Labels, RemoteRepository
+from ssfr.components.serving.server.servable import Servable
+from ssfr.components.serving.server.server import Server
+from ssfr.components.storage.artifact import read_json, write_json
 
 _WARMUP = 2
 

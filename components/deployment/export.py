@@ -16,11 +16,12 @@ from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
-from components.imagesets.spec import ImageSpec
-from components.imagesets.transform import composite, eight_bits
-from components.models.folder import read_description
-from components.models.predictor import Predictor
-from components.serving.servable import (
+from ssfr.components.imagesets.spec import ImageSpec
+from ssfr.components.imagesets.transform import composite, eight_bits
+from ssfr.components.models.folder import read_description
+from ssfr.components.models.predictor import Predictor
+from ssfr.components.serving.protocol.tensors import to_proto
+from ssfr.components.serving.server.servable import (
     DEFAULT_SIGNATURE,
     DESCRIBE,
     DESCRIPTION,
@@ -28,8 +29,7 @@ from components.serving.servable import (
     PREDICT_PNG,
     WARMUP,
 )
-from components.serving.tensors import to_proto
-from components.storage.artifact import atomic_file, publish, sha256_json, write_json
+from ssfr.components.storage.artifact import atomic_file, publish, sha256_json, write_json
 
 FORMAT = 3
 """Of what is exported: part of a model's digest, so that a new form is a new version."""

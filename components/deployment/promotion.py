@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.config import DeploymentSettings, Settings
-from components.errors import InputError
-from components.imagesets.reader import MapReader, in_batches
-from components.progress import Progress
-from components.serving.servable import DEFAULT_SIGNATURE, DESCRIPTION, PREDICT_MAPS, Servable
-from components.storage.artifact import read_json
+from ssfr.components.config import DeploymentSettings, Settings
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.reader import MapReader, in_batches
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.serving.server.servable import DEFAULT_SIGNATURE, DESCRIPTION, PREDICT_MAPS, Servable
+from ssfr.components.storage.artifact import read_json
 
 COMPARED = (
     "fields",

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 import numpy as np
 import pandas as pd
 
-from components.config import Settings
-from components.evaluation import differences
-from components.evaluation.audit import audit, same_galaxy
-from components.evaluation.baselines import DESCRIPTIONS, PREFIX
-from components.evaluation.differences import Networks, seed_sigma
-from components.evaluation.metrics import (
+from ssfr.components.config import Settings
+from ssfr.components.evaluation.audit import audit, same_galaxy
+from ssfr.components.evaluation.baselines import DESCRIPTIONS, PREFIX
+from ssfr.components.statistics import differences
+from ssfr.components.statistics.differences import Networks, seed_sigma
+from ssfr.components.statistics.metrics import (
     NAMES,
     Resamples,
     Sample,

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from components.evaluation.metrics import Resamples, Sample, bootstrap, gain, scores, with_interval
-from components.progress import Progress
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.statistics.metrics import Resamples, Sample, bootstrap, gain, scores, with_interval
 
 METHODS = ("random", "halo", "tree")
 """The splits, from the most to the least that twins may leak through."""

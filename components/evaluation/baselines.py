@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from components.errors import InputError
-from components.models.interval import calibrate
+from ssfr.components.errors import InputError
+from ssfr.components.models.interval import calibrate
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import HTML, Dataset, Input, Markdown, Metrics, Model, Output
 
-from components.step import IMAGE
+from ssfr.components.steps.step import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -39,9 +39,9 @@ def evaluation(
     from pathlib import Path
     from typing import Any
 
-    from components.evaluation.summary import figures
-    from components.step import EVERY_SECTION, open_step
-    from components.storage.artifact import read_json
+    from ssfr.components.report.summary import figures
+    from ssfr.components.steps.step import EVERY_SECTION, open_step
+    from ssfr.components.storage.artifact import read_json
 
     with open_step("evaluation", workdir, settings) as step:
         maps_dir, prepared_dir = step.take(maps), step.take(prepared)
@@ -50,7 +50,7 @@ def evaluation(
         inputs |= {f"model/{case}": folder for case, folder in folders.items()}
 
         def score(output: Path) -> dict[str, Any]:
-            from components.evaluation.evaluate import run
+            from ssfr.components.evaluation.evaluate import run
 
             return run(output, folders, maps_dir, prepared_dir, step.settings, step.progress)
 
@@ -67,7 +67,7 @@ def evaluation(
             origin += ", a SYNTHETIC universe, not a cosmological simulation"
 
         def write(output: Path) -> dict[str, Any]:
-            from components.evaluation.evaluate import report
+            from ssfr.components.evaluation.evaluate import report
 
             return report(
                 output, scores_dir, folders, maps_dir, prepared_dir, step.settings, origin, synthetic

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from components.config import Settings
-from components.errors import InputError
-from components.evaluation import audit, baselines
-from components.evaluation.assess import HELD_OUT, assess
-from components.evaluation.features import extract
-from components.evaluation.rows import PRIMARY, held_out_rows, predictions_table
-from components.imagesets.reader import MapReader
-from components.models.folder import HISTORY, failure, read_description
-from components.progress import Progress
-from components.storage.artifact import atomic_file, read_json, write_json
+from ssfr.components.config import Settings
+from ssfr.components.errors import InputError
+from ssfr.components.evaluation import audit, baselines
+from ssfr.components.evaluation.assess import HELD_OUT, assess
+from ssfr.components.evaluation.features import extract
+from ssfr.components.evaluation.rows import PRIMARY, held_out_rows, predictions_table
+from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.models.folder import HISTORY, failure, read_description
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import atomic_file, read_json, write_json
 
 PREDICTIONS = "predictions.parquet"
 EXTRA_PREDICTIONS = "extra_predictions.parquet"
@@ -108,8 +108,8 @@ def report(
     dict
         The best case, which the report is mostly about.
     """
-    from components.evaluation.report import write_report
-    from components.evaluation.study import Study
+    from ssfr.components.report.page import write_report
+    from ssfr.components.report.study import Study
 
     trained = {case: folder for case, folder in model_dirs.items() if failure(folder) is None}
     metrics = read_json(evaluation_dir / METRICS)
@@ -182,7 +182,7 @@ def _once(part: Path, work: Callable[..., pd.DataFrame], *arguments: Any) -> pd.
 def _predict(
     case: str, folder: Path, reader: MapReader, galaxies: pd.DataFrame, progress: Progress
 ) -> pd.DataFrame:
-    from components.evaluation.predict import predict_case  # imports the network library
+    from ssfr.components.evaluation.predict import predict_case  # imports the network library
 
     return predict_case(case, folder, reader, galaxies, progress)
 

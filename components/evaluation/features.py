@@ -6,10 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from components.evaluation.rows import read_maps
-from components.imagesets.reader import MapReader, in_batches
-from components.imagesets.spec import MASS, MapAttributes
-from components.progress import Progress
+from ssfr.components.evaluation.rows import read_maps
+from ssfr.components.imagesets.reader import MapReader, in_batches
+from ssfr.components.imagesets.spec import MASS, MapAttributes
+from ssfr.components.runtime.progress import Progress
 
 Floats = npt.NDArray[np.float64]
 

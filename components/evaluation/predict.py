@@ -10,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from components.errors import InputError
-from components.evaluation.rows import PRIMARY, Rows, held_out_rows, predictions_table, read_maps
-from components.imagesets.reader import MapReader, in_batches
-from components.models.folder import Kind, members, read_description
-from components.models.predictor import Prediction, predict_all
-from components.progress import Progress
+from ssfr.components.errors import InputError
+from ssfr.components.evaluation.rows import PRIMARY, Rows, held_out_rows, predictions_table, read_maps
+from ssfr.components.imagesets.reader import MapReader, in_batches
+from ssfr.components.models.folder import Kind, members, read_description
+from ssfr.components.models.predictor import Prediction, predict_all
+from ssfr.components.runtime.progress import Progress
 
 _KINDS: dict[str, Kind] = {"seed": "seeds", "milestone": "milestones", "audit": "audit"}
 _BATCH = 32

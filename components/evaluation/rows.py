@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from components.errors import InputError
-from components.evaluation.assess import HELD_OUT
-from components.imagesets.reader import MapReader
+from ssfr.components.errors import InputError
+from ssfr.components.evaluation.assess import HELD_OUT
+from ssfr.components.imagesets.reader import MapReader
 
 PRIMARY = "primary"
 """Kind of the network that a case is judged by, and that is served."""

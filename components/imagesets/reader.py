@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 from pydantic import ValidationError
 
-from components.errors import InputError
-from components.imagesets.spec import ImageSpec, MapAttributes
-from components.imagesets.transform import images
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.spec import ImageSpec, MapAttributes
+from ssfr.components.imagesets.transform import images
 
 
 class MapReader:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from components.errors import InputError
+from ssfr.components.errors import InputError
 
 FORMATS = ("PNG", "JPEG")
 

@@ -9,9 +9,9 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
-from components.config import Case, Filter, PreprocessingSettings
-from components.errors import InputError, nearest
-from components.storage.artifact import read_json
+from ssfr.components.config import Case, Filter, PreprocessingSettings
+from ssfr.components.errors import InputError, nearest
+from ssfr.components.storage.artifact import read_json
 
 SCALING = "scaling.json"
 IMAGE_FIELDS = ("red", "green", "blue")

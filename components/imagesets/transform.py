@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from components.imagesets.spec import MASS, ImageSpec
+from ssfr.components.imagesets.spec import MASS, ImageSpec
 
 Array = Any
 """A numpy array or a tensor of Keras' backend."""

@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import Markdown, Output, PipelineTaskFinalStatus
 
-from components.step import IMAGE
+from ssfr.components.steps.step import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -31,11 +31,11 @@ def manifest(
     """
     from pathlib import Path
 
-    from components.manifest.record import run
-    from components.manifest.record import summary as page
-    from components.step import parse_settings_json
-    from components.storage.ledger import run_name
-    from components.storage.store import open_store
+    from ssfr.components.manifest.record import run
+    from ssfr.components.manifest.record import summary as page
+    from ssfr.components.steps.step import parse_settings_json
+    from ssfr.components.storage.ledger import run_name
+    from ssfr.components.storage.store import open_store
 
     parsed = parse_settings_json(settings)
     asked = {"workdir": workdir, "data": data, "origin": origin, "repository": repository}

@@ -7,10 +7,10 @@ import time
 from importlib import metadata
 from typing import Any
 
-from components.config import Settings
-from components.shards import shards
-from components.storage.ledger import noted, write_ended, write_record
-from components.storage.store import Store
+from ssfr.components.config import Settings
+from ssfr.components.shards import shards
+from ssfr.components.storage.ledger import noted, write_ended, write_record
+from ssfr.components.storage.store import Store
 
 SUCCEEDED = "SUCCEEDED"
 """As Kubeflow says it."""

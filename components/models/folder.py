@@ -18,8 +18,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from components.errors import DamagedArtifactError, InputError
-from components.storage.artifact import atomic_file, read_json, sha256_file, write_json
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.storage.artifact import atomic_file, read_json, sha256_file, write_json
 
 FORMAT = 1
 DESCRIPTION = "model.json"

@@ -11,10 +11,10 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from components.config import CompactSettings, TrainingSettings
-from components.errors import InputError
-from components.imagesets.spec import ImageSpec
-from components.models.weights import VGG16_MD5, load_backbone, random_weights
+from ssfr.components.config import CompactSettings, TrainingSettings
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.spec import ImageSpec
+from ssfr.components.models.weights import VGG16_MD5, load_backbone, random_weights
 
 VGG16_PIXELS = 256
 HEAD_PARAMETERS = 309_186

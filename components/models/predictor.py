@@ -12,19 +12,19 @@ import numpy as np
 from keras import ops
 from pydantic import ValidationError
 
-from components.config import TrainingSettings
-from components.errors import InputError
-from components.imagesets.spec import ImageSpec
-from components.imagesets.transform import images, images_from_pictures
-from components.models.folder import DESCRIPTION, read_description, read_weights
-from components.models.networks import (
+from ssfr.components.config import TrainingSettings
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.spec import ImageSpec
+from ssfr.components.imagesets.transform import images, images_from_pictures
+from ssfr.components.models.folder import DESCRIPTION, read_description, read_weights
+from ssfr.components.models.networks import (
     Network,
     build_network,
     build_trained,
     mean_and_log_variance,
     traced,
 )
-from components.models.weights import VGG16_MD5
+from ssfr.components.models.weights import VGG16_MD5
 
 Outputs = dict[str, Any]
 """log10_ssfr, lower, upper [dex of 1/yr] and ssfr [1/yr], each (n,) float32 tensors."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import h5py
 import numpy as np
 
-from components.errors import InputError
-from components.storage.artifact import sha256_file
+from ssfr.components.errors import InputError
+from ssfr.components.storage.artifact import sha256_file
 
 if TYPE_CHECKING:  # the file is looked for before a run starts, where Keras would take seconds to load
     import keras

@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Output
 
-from components.step import IMAGE
+from ssfr.components.steps.step import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -19,8 +19,8 @@ def ingest(workdir: str, data: str, settings: str, repository: str, catalogue: O
     """
     from pathlib import Path
 
-    from components.preprocessing.ingest import fingerprint, run
-    from components.step import open_step
+    from ssfr.components.preprocessing.ingest import fingerprint, run
+    from ssfr.components.steps.step import open_step
 
     with open_step("ingest", workdir, settings) as step:
         brought = step.bring(data)
@@ -48,8 +48,8 @@ def preprocessing(
         maps: of step 2.
         prepared: galaxies.parquet and scaling.json.
     """
-    from components.preprocessing.prepare import run
-    from components.step import open_step
+    from ssfr.components.preprocessing.prepare import run
+    from ssfr.components.steps.step import open_step
 
     with open_step("preprocessing", workdir, settings) as step:
         sample_dir, maps_dir = step.take(sample), step.take(maps)

@@ -16,14 +16,14 @@ import h5py
 import numpy as np
 import pandas as pd
 
-from components.config import Settings
-from components.errors import InputError
-from components.imagesets.reader import in_batches
-from components.imagesets.safe_image import inside, read_image
-from components.imagesets.spec import IMAGE_FIELDS
-from components.preprocessing.label_table import read_candidates
-from components.progress import Progress
-from components.storage.artifact import atomic_file, sha256_json
+from ssfr.components.config import Settings
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.reader import in_batches
+from ssfr.components.imagesets.safe_image import inside, read_image
+from ssfr.components.imagesets.spec import IMAGE_FIELDS
+from ssfr.components.preprocessing.label_table import read_candidates
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import atomic_file, sha256_json
 
 SHARD_GALAXIES = 256
 

@@ -15,11 +15,11 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from components.config import ImageCatalogSettings
-from components.errors import InputError, nearest
-from components.imagesets.safe_image import inside
-from components.preprocessing.safe_pickle import load_arrays
-from components.preprocessing.split import stable_id
+from ssfr.components.config import ImageCatalogSettings
+from ssfr.components.errors import InputError, nearest
+from ssfr.components.imagesets.safe_image import inside
+from ssfr.components.preprocessing.safe_pickle import load_arrays
+from ssfr.components.preprocessing.split import stable_id
 
 MAX_ROWS = 5_000_000
 THESIS_LAST_SNAPSHOT = 99

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from components.config import LabelSettings
-from components.errors import InputError
+from ssfr.components.config import LabelSettings
+from ssfr.components.errors import InputError
 
 
 def labels(sample: pd.DataFrame, settings: LabelSettings) -> pd.DataFrame:

@@ -9,16 +9,16 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from components.config import Case, PreprocessingSettings, Settings
-from components.errors import InputError
-from components.imagesets.reader import MapReader, in_batches
-from components.imagesets.spec import SCALING, ImageSpec, MapAttributes
-from components.imagesets.transform import composite, eight_bits
-from components.preprocessing.labels import labels
-from components.preprocessing.scaling import fit_maxima, fit_scales, fixed_maxima
-from components.preprocessing.split import SPLITS, audit_splits, split, stable_id, twins_apart
-from components.progress import Progress
-from components.storage.artifact import atomic_file, write_json
+from ssfr.components.config import Case, PreprocessingSettings, Settings
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.reader import MapReader, in_batches
+from ssfr.components.imagesets.spec import SCALING, ImageSpec, MapAttributes
+from ssfr.components.imagesets.transform import composite, eight_bits
+from ssfr.components.preprocessing.labels import labels
+from ssfr.components.preprocessing.scaling import fit_maxima, fit_scales, fixed_maxima
+from ssfr.components.preprocessing.split import SPLITS, audit_splits, split, stable_id, twins_apart
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import atomic_file, write_json
 
 _BATCH = 16
 

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from components.errors import InputError
+from ssfr.components.errors import InputError
 
 MAX_BYTES = 256 * 1024 * 1024
 

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from components.config import Case, PreprocessingSettings
-from components.errors import InputError, nearest
-from components.imagesets.reader import MapReader, in_batches
-from components.imagesets.spec import MASS, ChannelScale, ImageSpec
-from components.imagesets.transform import physical_channels, stretched
-from components.progress import Progress
+from ssfr.components.config import Case, PreprocessingSettings
+from ssfr.components.errors import InputError, nearest
+from ssfr.components.imagesets.reader import MapReader, in_batches
+from ssfr.components.imagesets.spec import MASS, ChannelScale, ImageSpec
+from ssfr.components.imagesets.transform import physical_channels, stretched
+from ssfr.components.runtime.progress import Progress
 
 _BATCH = 16
 _QUANTILE, _SIGNED_QUANTILE = 0.1, 0.5

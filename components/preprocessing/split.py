@@ -11,8 +11,8 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from components.config import SplitSettings
-from components.errors import InputError, nearest
+from ssfr.components.config import SplitSettings
+from ssfr.components.errors import InputError, nearest
 
 SPLITS = ("train", "validation", "test", "promotion")
 AUDITS = ("random", "tree", "halo")

@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Output
 
-from components.step import IMAGE
+from ssfr.components.steps.step import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -20,8 +20,8 @@ def projection(workdir: str, data: str, settings: str, sample: Input[Dataset], m
     from pathlib import Path
     from typing import Any
 
-    from components.simulation import Source, is_of_simulation, open_source
-    from components.step import open_step
+    from ssfr.components.simulation import Source, is_of_simulation, open_source
+    from ssfr.components.steps.step import open_step
 
     with open_step("projection", workdir, settings) as step:
         brought = step.bring(data).part(is_of_simulation)
@@ -31,7 +31,7 @@ def projection(workdir: str, data: str, settings: str, sample: Input[Dataset], m
             return open_source(brought.folder(), step.settings.simulation)
 
         def work(output: Path) -> dict[str, Any]:
-            from components.projection.project import run
+            from ssfr.components.projection.project import run
 
             return run(output, source(), sample_dir, step.settings, step.progress)
 
@@ -69,10 +69,10 @@ def projection_shard(
     from pathlib import Path
     from typing import Any
 
-    from components.projection.project import rows_of
-    from components.shards import Shard
-    from components.simulation import Source, is_of_snapshot, open_source
-    from components.step import open_step
+    from ssfr.components.projection.project import rows_of
+    from ssfr.components.shards import Shard
+    from ssfr.components.simulation import Source, is_of_snapshot, open_source
+    from ssfr.components.steps.step import open_step
 
     share = Shard(snapshot, shard, shards)
     # A folder of its own, of which `ssfr clean` keeps the newest: those of old snapshots are used for long.
@@ -84,7 +84,7 @@ def projection_shard(
             return open_source(brought.folder(), step.settings.simulation)
 
         def work(output: Path) -> dict[str, Any]:
-            from components.projection.project import run
+            from ssfr.components.projection.project import run
 
             return run(output, source(), sample_dir, step.settings, step.progress, share)
 
@@ -123,8 +123,8 @@ def projection_joined(
     from pathlib import Path
     from typing import Any
 
-    from components.simulation import is_of_simulation, open_source
-    from components.step import open_step
+    from ssfr.components.simulation import is_of_simulation, open_source
+    from ssfr.components.steps.step import open_step
 
     with open_step("projection", workdir, settings) as step:
         brought = step.bring(data).part(is_of_simulation)
@@ -134,7 +134,7 @@ def projection_joined(
             return open_source(brought.folder(), step.settings.simulation).fingerprint()
 
         def work(output: Path) -> dict[str, Any]:
-            from components.projection.project import join
+            from ssfr.components.projection.project import join
 
             shards = [step.take(shard) for shard in drawn]
             return join(output, shards, sample_dir, step.settings, step.progress)

@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.config import ProjectionSettings, Settings
-from components.errors import InputError
-from components.projection import gas as gas_fields
-from components.projection.backends import Counts, Overhang, backend
-from components.projection.frame import Frame, frame_of, physical_kpc
-from components.projection.orientation import Axis, ages_myr, face_on, recentred, rotation_axis
-from components.simulation import Header, Source
-from components.units import length_kpc
+from ssfr.components.config import ProjectionSettings, Settings
+from ssfr.components.errors import InputError
+from ssfr.components.projection import gas as gas_fields
+from ssfr.components.projection.backends import Counts, Overhang, backend
+from ssfr.components.projection.frame import Frame, frame_of, physical_kpc
+from ssfr.components.projection.orientation import Axis, ages_myr, face_on, recentred, rotation_axis
+from ssfr.components.simulation import Header, Source
+from ssfr.components.units import length_kpc
 
 WEIGHT = "mass"
 """The field that is always drawn: it weights the means, and tells where there is gas."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from components.config import ProjectionSettings
-from components.simulation import Header
-from components.units import length_kpc
+from ssfr.components.config import ProjectionSettings
+from ssfr.components.simulation import Header
+from ssfr.components.units import length_kpc
 
 THESIS_BINS = 0.99
 """Share of the pixels along a side that the thesis' index reaches (table of faults, row 5)."""

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.config import ProjectionSettings, Settings
-from components.errors import InputError, nearest
-from components.simulation import Header
-from components.units import (
+from ssfr.components.config import ProjectionSettings, Settings
+from ssfr.components.errors import InputError, nearest
+from ssfr.components.simulation import Header
+from ssfr.components.units import (
     BOLTZMANN_ERG_K,
     BOLTZMANN_KEV_K,
     CODE_MASS_MSUN,

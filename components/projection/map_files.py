@@ -10,11 +10,11 @@ from pathlib import Path
 
 import h5py
 
-from components.config import Settings
-from components.projection.draw import GalaxyMaps, drawn_fields, drawn_units
-from components.shards import GALAXIES_A_FILE
-from components.simulation import Header
-from components.storage.artifact import atomic_file
+from ssfr.components.config import Settings
+from ssfr.components.projection.draw import GalaxyMaps, drawn_fields, drawn_units
+from ssfr.components.shards import GALAXIES_A_FILE
+from ssfr.components.simulation import Header
+from ssfr.components.storage.artifact import atomic_file
 
 
 @dataclass(frozen=True)

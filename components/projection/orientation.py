@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from components.simulation import Header
+from ssfr.components.simulation import Header
 
 Axis = Literal["young_stars", "gas", "none"]
 """What the rotation axis was taken from; none: the box's own z axis."""

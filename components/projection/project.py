@@ -20,15 +20,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from components.config import Settings
-from components.errors import InputError
-from components.processes import die_with
-from components.progress import Progress, Task
-from components.projection.draw import GalaxyMaps, UnusableGalaxyError, centres, draw_galaxy, drawn_units
-from components.projection.map_files import Record, file_name, read_records, write_maps
-from components.shards import GALAXIES_A_FILE, Shard
-from components.simulation import Source
-from components.storage.artifact import atomic_file, sha256_json
+from ssfr.components.config import Settings
+from ssfr.components.errors import InputError
+from ssfr.components.projection.draw import GalaxyMaps, UnusableGalaxyError, centres, draw_galaxy, drawn_units
+from ssfr.components.projection.map_files import Record, file_name, read_records, write_maps
+from ssfr.components.runtime.processes import die_with
+from ssfr.components.runtime.progress import Progress, Task
+from ssfr.components.shards import GALAXIES_A_FILE, Shard
+from ssfr.components.simulation import Source
+from ssfr.components.storage.artifact import atomic_file, sha256_json
 
 _SAMPLE = "sample.parquet"
 _COLUMNS = ["snapshot", "subhalo_id", "halo_id"]

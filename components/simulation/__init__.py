@@ -1,6 +1,6 @@
 """Where catalogues and cells come from: one protocol, several sources."""
 
-from components.simulation.source import (
+from ssfr.components.simulation.source import (
     MARKER,
     Header,
     Source,

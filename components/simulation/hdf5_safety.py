@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from components.errors import InputError, nearest
+from ssfr.components.errors import InputError, nearest
 
 _DEFLATE_LIMIT = 1100
 """zlib cannot shrink by more than 1032:1; what claims more holds less than it declares."""

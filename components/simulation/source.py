@@ -11,8 +11,8 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from components.config import SimulationSettings
-from components.errors import InputError
+from ssfr.components.config import SimulationSettings
+from ssfr.components.errors import InputError
 
 MARKER = "universe.json"
 """Lies beside the data of a universe that ssfr wrote."""
@@ -143,6 +143,6 @@ def open_source(location: str, settings: SimulationSettings) -> Source:
     if location.startswith("api:"):
         raise InputError(f"{location}: the web API is not a source of this version; give a TNG directory")
     # h5py and illustris_python load only where a directory is read
-    from components.simulation.tng import TngDirectory
+    from ssfr.components.simulation.layouts.tng.directory import TngDirectory
 
     return TngDirectory(location, settings)

@@ -16,9 +16,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from components.errors import DamagedArtifactError, InputError
-from components.processes import locked
-from components.storage.manifest import MANIFEST, REMAKE, files_of, manifest_in, manifest_of, source_of
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.runtime.processes import locked
+from ssfr.components.storage.manifest import MANIFEST, REMAKE, files_of, manifest_in, manifest_of, source_of
 
 STAGING = ".staging"
 _ORPHAN_WAIT_S = 30.0
@@ -99,7 +99,9 @@ def code_digest(step: str) -> str:
     total = hashlib.sha256()
     for source in sorted(sources):
         total.update(str(source.relative_to(_CODE_ROOT)).encode() + source.read_bytes())
-    kernel = importlib.util.find_spec(f"components.{step}._kernel") if (_CODE_ROOT / step).is_dir() else None
+    kernel = (
+        importlib.util.find_spec(f"ssfr.components.{step}._kernel") if (_CODE_ROOT / step).is_dir() else None
+    )
     if kernel and kernel.origin:
         total.update(Path(kernel.origin).read_bytes())
     return total.hexdigest()

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from components.errors import DamagedArtifactError, InputError
-from components.storage.manifest import MANIFEST, FileEntry
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.storage.manifest import MANIFEST, FileEntry
 
 PART_SUFFIX = ".part"
 

@@ -10,20 +10,20 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.processes import locked
-from components.progress import Progress
-from components.storage.artifact import atomic_file, remove_whole
-from components.storage.files import (
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.processes import locked
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import atomic_file, remove_whole
+from ssfr.components.storage.files import (
     PART_SUFFIX,
     remove_orphan,
     settle,
     staged,
     write_checked,
 )
-from components.storage.manifest import MANIFEST, files_of, manifest_in, manifest_of, source_of
-from components.storage.store import (
+from ssfr.components.storage.manifest import MANIFEST, files_of, manifest_in, manifest_of, source_of
+from ssfr.components.storage.store import (
     ChangedDocumentError,
     Document,
     Stored,
@@ -39,7 +39,7 @@ _LOCK_WAIT_S = 10.0
 
 
 class FolderStore:
-    """Artifacts as folders below one folder; see `components.storage.store.Store`."""
+    """Artifacts as folders below one folder; see `ssfr.components.storage.store.Store`."""
 
     def __init__(self, root: Path, settings: StorageSettings, progress: Progress) -> None:
         self._root, self._settings, self._progress = root, settings, progress

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from components.storage.artifact import every_code_digest, sha256_json
-from components.storage.store import ChangedDocumentError, Store, Stored, expired
+from ssfr.components.storage.artifact import every_code_digest, sha256_json
+from ssfr.components.storage.store import ChangedDocumentError, Store, Stored, expired
 
 RUN = "SSFR_RUN"
 """Environment variable with the run's name, which every pod of it has."""

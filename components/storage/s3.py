@@ -18,19 +18,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.progress import Progress
-from components.storage.artifact import atomic_file
-from components.storage.files import (
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import atomic_file
+from ssfr.components.storage.files import (
     settle,
     staged,
     write_checked,
 )
-from components.storage.manifest import MANIFEST, files_of, manifest_in, manifest_of, source_of
-from components.storage.s3_calls import S3Error
-from components.storage.s3_objects import Objects
-from components.storage.store import (
+from ssfr.components.storage.manifest import MANIFEST, files_of, manifest_in, manifest_of, source_of
+from ssfr.components.storage.s3_calls import S3Error
+from ssfr.components.storage.s3_objects import Objects
+from ssfr.components.storage.store import (
     Bucket,
     ChangedDocumentError,
     Document,
@@ -57,7 +57,7 @@ class _Manifest:
 
 
 class S3Store:
-    """Artifacts in a bucket; see `components.storage.store.Store`."""
+    """Artifacts in a bucket; see `ssfr.components.storage.store.Store`."""
 
     def __init__(self, place: Bucket, settings: StorageSettings, progress: Progress) -> None:
         self._place, self._settings, self._progress = place, settings, progress

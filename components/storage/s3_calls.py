@@ -25,9 +25,9 @@ from botocore.exceptions import (
 from botocore.parsers import ResponseParserError
 from urllib3.exceptions import HTTPError
 
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.progress import Progress
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import Progress
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from components.config.storage import StorageSettings
-from components.errors import DamagedArtifactError, InputError
-from components.progress import Progress
-from components.storage.files import Checked
-from components.storage.manifest import MANIFEST, FileEntry
-from components.storage.s3_calls import BrokenAnswerError, Calls, S3Error
-from components.storage.store import Bucket
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.files import Checked
+from ssfr.components.storage.manifest import MANIFEST, FileEntry
+from ssfr.components.storage.s3_calls import BrokenAnswerError, Calls, S3Error
+from ssfr.components.storage.store import Bucket
 
 ABSENT = {"NoSuchKey"}
 _MOST_PARTS = 1000

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.progress import SILENT, Progress
-from components.storage.manifest import MANIFEST
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.storage.manifest import MANIFEST
 
 _SEGMENT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._=+-]*")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -61,7 +61,7 @@ class Store(Protocol):
         Parameters
         ----------
         folder
-            With the manifest that `components.storage.artifact.publish` wrote; files that it does not
+            With the manifest that `ssfr.components.storage.artifact.publish` wrote; files that it does not
             name stay behind.
         key
             Under which it is found again.
@@ -188,13 +188,13 @@ def open_store(location: str, settings: StorageSettings | None = None, progress:
     InputError
         The location is neither, or there are no credentials for S3.
     """
-    from components.storage.folder import FolderStore
+    from ssfr.components.storage.folder import FolderStore
 
     settings = settings or StorageSettings()
     place = parse_location(location)
     if isinstance(place, Path):
         return FolderStore(place, settings, progress)
-    from components.storage.s3 import S3Store
+    from ssfr.components.storage.s3 import S3Store
 
     return S3Store(place, settings, progress)
 

@@ -10,12 +10,12 @@ import json
 import math
 from pathlib import Path
 
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.progress import Progress
-from components.storage.artifact import listed, sha256_json
-from components.storage.manifest import MANIFEST
-from components.storage.store import Bucket, Store, check_there, expired, open_store, parse_location
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import listed, sha256_json
+from ssfr.components.storage.manifest import MANIFEST
+from ssfr.components.storage.store import Bucket, Store, check_there, expired, open_store, parse_location
 
 _STEP = "upload"
 

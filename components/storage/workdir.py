@@ -8,11 +8,11 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.progress import Progress
-from components.storage.artifact import Origin, Verified, run_step, sha256_json, step_key
-from components.storage.store import Store, check_key, open_store, parse_location
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import Origin, Verified, run_step, sha256_json, step_key
+from ssfr.components.storage.store import Store, check_key, open_store, parse_location
 
 _PARTS = ".parts"
 """Below a mirror: artifacts of which only some files are here."""
@@ -52,7 +52,7 @@ class Workdir(Protocol):
         room: str | None = None,
         still_true: Callable[[Path], bool] | None = None,
     ) -> str:
-        """Do a step once, and return its artifact's key; see `components.storage.artifact.run_step`."""
+        """Do a step once, and return its artifact's key; see `ssfr.components.storage.artifact.run_step`."""
 
 
 def open_workdir(location: str, settings: StorageSettings, progress: Progress) -> Workdir:
@@ -61,7 +61,7 @@ def open_workdir(location: str, settings: StorageSettings, progress: Progress) -
     Raises
     ------
     InputError
-        As `components.storage.store.open_store`.
+        As `ssfr.components.storage.store.open_store`.
     """
     store, place = open_store(location, settings, progress), parse_location(location)
     if isinstance(place, Path):

@@ -3,7 +3,7 @@
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Model, Output
 
-from components.step import IMAGE
+from ssfr.components.steps.step import IMAGE
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -28,11 +28,11 @@ def training(
     from pathlib import Path
     from typing import Any
 
-    from components.imagesets.reader import first_file, read_attributes
-    from components.imagesets.spec import load_spec
-    from components.step import open_step
-    from components.storage.artifact import verify
-    from components.training.plan import engine, find_case
+    from ssfr.components.imagesets.reader import first_file, read_attributes
+    from ssfr.components.imagesets.spec import load_spec
+    from ssfr.components.steps.step import open_step
+    from ssfr.components.storage.artifact import verify
+    from ssfr.components.training.plan import engine, find_case
 
     with open_step("training", workdir, settings) as step:
         maps_dir, prepared_dir = step.take(maps), step.take(prepared)
@@ -44,7 +44,7 @@ def training(
         spec = load_spec(chosen, step.settings.preprocessing, attributes, prepared_dir)
 
         def work(output: Path) -> dict[str, Any]:
-            from components.training.train import run
+            from ssfr.components.training.train import run
 
             return run(output, maps_dir, prepared_dir, case, step.settings, step.progress)
 

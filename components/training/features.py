@@ -12,11 +12,11 @@ import ml_dtypes
 import numpy as np
 from keras import ops
 
-from components.errors import InputError
-from components.imagesets.reader import ImageSet
-from components.models.networks import Network, traced
-from components.progress import Progress
-from components.storage.artifact import read_json, write_json
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.reader import ImageSet
+from ssfr.components.models.networks import Network, traced
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import read_json, write_json
 
 
 @dataclass(frozen=True)

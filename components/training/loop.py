@@ -15,12 +15,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from components.config import TrainingSettings
-from components.errors import InputError
-from components.models.networks import LOSSES, dropouts
-from components.progress import Progress
-from components.storage.artifact import atomic_file
-from components.training.compiled import Step
+from ssfr.components.config import TrainingSettings
+from ssfr.components.errors import InputError
+from ssfr.components.models.networks import LOSSES, dropouts
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import atomic_file
+from ssfr.components.training.compiled import Step
 
 _WARMUP = 0.05
 """Share of a cosine schedule in which the rate rises from zero."""

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from components.config import Case, Settings, TrainingSettings
-from components.errors import InputError, nearest
-from components.models.weights import VGG16_MD5, published_file
+from ssfr.components.config import Case, Settings, TrainingSettings
+from ssfr.components.errors import InputError, nearest
+from ssfr.components.models.weights import VGG16_MD5, published_file
 
 AUDITS = ("random", "tree", "halo")
 """Splits of the leakage audit: galaxies.parquet has a column ``audit_NAME`` for each."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import keras
 
-from components.progress import Progress
+from ssfr.components.runtime.progress import Progress
 
 
 def prepare_backend(seed: int, threads: int, deterministic: bool, progress: Progress) -> None:

@@ -13,10 +13,10 @@ import keras
 import numpy as np
 import pandas as pd
 
-from components.config import Settings, TrainingSettings
-from components.imagesets.reader import ImageSet, MapReader
-from components.imagesets.spec import ImageSpec, load_spec
-from components.models.folder import (
+from ssfr.components.config import Settings, TrainingSettings
+from ssfr.components.imagesets.reader import ImageSet, MapReader
+from ssfr.components.imagesets.spec import ImageSpec, load_spec
+from ssfr.components.models.folder import (
     HISTORY,
     failure,
     is_whole,
@@ -25,20 +25,20 @@ from components.models.folder import (
     write_failure,
     write_model,
 )
-from components.models.interval import calibrate
-from components.models.networks import (
+from ssfr.components.models.interval import calibrate
+from ssfr.components.models.networks import (
     build_network,
     build_trained,
     mean_and_log_variance,
     wake_head,
 )
-from components.models.weights import VGG16_MD5
-from components.progress import Progress
-from components.storage.artifact import atomic_file
-from components.training.features import FeatureFile, compute_features
-from components.training.loop import BrokenTrainingError, Dataset, fit, predict
-from components.training.plan import Fit, find_case, fits, read_galaxies, rows_of
-from components.training.runtime import prepare_backend
+from ssfr.components.models.weights import VGG16_MD5
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.artifact import atomic_file
+from ssfr.components.training.features import FeatureFile, compute_features
+from ssfr.components.training.loop import BrokenTrainingError, Dataset, fit, predict
+from ssfr.components.training.plan import Fit, find_case, fits, read_galaxies, rows_of
+from ssfr.components.training.runtime import prepare_backend
 
 _UNFINISHED = "unfinished"
 """Folder of features and checkpoints; gone when the last network is whole."""
@@ -61,7 +61,7 @@ def run(
     progress: Progress,
     expected_md5: str = VGG16_MD5,
 ) -> dict[str, Any]:
-    """Train the networks of one case and write its model folder (see `components.models.folder`).
+    """Train the networks of one case and write its model folder (see `ssfr.components.models.folder`).
 
     The frozen part of the network is run once an image; every seed, milestone and split of the audit is
     trained on the same features. The scales of the channels are those fitted on the real training set,

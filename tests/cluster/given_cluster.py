@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.config import load_settings
-from components.storage.store import Store, open_store
+from ssfr.components.config import load_settings
+from ssfr.components.storage.store import Store, open_store
 
 _NAMESPACE = "ssfr"
 
@@ -33,7 +33,7 @@ class Cluster:
 
 def ssfr(*arguments: object, timeout_s: float = 300.0) -> str:
     """Run the command line; return what it prints."""
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "ssfr.pipelines.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout_s)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

@@ -19,9 +19,9 @@ from daemon import Docker
 from s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from small_demo import SIMULATE, overrides
 
-from components.config.storage import StorageSettings
-from components.storage.store import Store, open_store
-from pipelines.local import RunLog
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.storage.store import Store, open_store
+from ssfr.pipelines.local.runner import RunLog
 
 BUCKET = "study"
 DATA, WORKDIR, REPOSITORY = (f"s3://{BUCKET}/{name}" for name in ("data/universe", "runs/demo", "models"))
@@ -49,7 +49,7 @@ class Run:
 
 
 def ssfr(*arguments: object) -> str:
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "ssfr.pipelines.cli", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

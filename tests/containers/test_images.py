@@ -71,7 +71,7 @@ def test_nothing_but_the_temporary_folder_is_written(docker: Docker, image: str)
 
 
 def test_the_command_line_and_the_kernel_and_kubeflows_executor_start(docker: Docker, image: str) -> None:
-    program = "import components.projection._kernel, kfp.dsl.executor_main"
+    program = "import ssfr.components.projection._kernel, kfp.dsl.executor_main"
 
     assert "simulate" in docker.run(image, "ssfr", "--help")
     docker.run(image, "python", "-c", program)

@@ -13,15 +13,15 @@ from exported_models import (
     serving,
 )
 
-from components.config import DeploymentSettings, Settings
-from components.deployment.deploy import run
-from components.errors import InputError
-from components.models.folder import write_failure
-from components.progress import SILENT, Progress
-from components.serving.client import Client
-from components.serving.inputs import read_inputs
-from components.serving.server import Server
-from components.storage.artifact import publish
+from ssfr.components.config import DeploymentSettings, Settings
+from ssfr.components.deployment.deploy import run
+from ssfr.components.errors import InputError
+from ssfr.components.models.folder import write_failure
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.inputs import read_inputs
+from ssfr.components.serving.server.server import Server
+from ssfr.components.storage.artifact import publish
 
 
 def republish(version):

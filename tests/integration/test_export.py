@@ -18,13 +18,13 @@ from PIL import Image
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
-from components.deployment.export import Example, decode_png, encode_png, export, model_digest
-from components.errors import InputError
-from components.imagesets.transform import composite, eight_bits
-from components.models.predictor import Predictor
-from components.serving.messages import parse_request
-from components.serving.repository import verify_version
-from components.serving.servable import Servable
+from ssfr.components.deployment.export import Example, decode_png, encode_png, export, model_digest
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.transform import composite, eight_bits
+from ssfr.components.models.predictor import Predictor
+from ssfr.components.serving.protocol.messages import parse_request
+from ssfr.components.serving.repository.folder import verify_version
+from ssfr.components.serving.server.servable import Servable
 
 KINDS = {"maps": map_spec(), "eight_bit": map_spec(eight_bit=True), "images": image_spec()}
 
@@ -211,7 +211,7 @@ def test_only_sessions_of_single_galaxies_do_not_split_operations(exported):
     code = f"""
 import os, tensorflow as tf
 from pathlib import Path
-from components.serving.servable import _load_signatures
+from ssfr.components.serving.server.servable import _load_signatures
 def threads_of(one_thread):
     before = len(os.listdir("/proc/self/task"))
     kept.append(_load_signatures(Path({str(folder)!r}), one_thread))
@@ -283,7 +283,7 @@ def test_another_training_is_another_model(exported, tmp_path):
 def test_a_model_that_answers_otherwise_than_when_it_was_exported_is_refused(exported, tmp_path):
     import shutil
 
-    from components.storage.artifact import publish
+    from ssfr.components.storage.artifact import publish
 
     _, folder, *_ = exported["maps"]
     part = tmp_path / "part"

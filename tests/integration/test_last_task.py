@@ -5,8 +5,8 @@ import json
 import pytest
 from kfp_runs import run_compiled
 
-from components.config import parse_settings
-from pipelines.cluster import compile_pipeline
+from ssfr.components.config import parse_settings
+from ssfr.pipelines.kubeflow.compile import compile_pipeline
 
 
 @pytest.mark.filterwarnings("ignore")  # the runner's own, of pods' settings that it has no use for

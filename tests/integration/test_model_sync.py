@@ -14,9 +14,9 @@ from s3_server import Place
 from served_models import Watcher, begun, kill_rounds, label, model_sync, served, write_version
 from stored_artifacts import random_bytes
 
-from components.serving.remote import RemoteRepository
-from components.serving.repository import ModelFolder
-from components.storage.manifest import MANIFEST
+from ssfr.components.serving.repository.folder import ModelFolder
+from ssfr.components.serving.repository.remote import RemoteRepository
+from ssfr.components.storage.manifest import MANIFEST
 
 FILES = {f"variables/part-{number}": random_bytes(500_000, number) for number in range(8)}
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from PIL import Image
 
-SSFR = [sys.executable, "-m", "pipelines.cli"]
+SSFR = [sys.executable, "-m", "ssfr.pipelines.cli"]
 STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "deployment")
 SMALL = {
     "projection": {"pixels": 64, "workers": 2},

@@ -13,10 +13,10 @@ from illustris_python import snapshot as particles
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
-from components.config import parse_settings
-from components.progress import Progress
-from components.projection import project
-from components.simulation import open_source
+from ssfr.components.config import parse_settings
+from ssfr.components.projection import project
+from ssfr.components.runtime.progress import Progress
+from ssfr.components.simulation import open_source
 
 pytestmark = pytest.mark.real_data
 

@@ -25,17 +25,17 @@ from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 from typer.testing import CliRunner
 
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.progress import SILENT
-from components.serving.client import Client
-from components.serving.remote import RemoteRepository
-from components.serving.repository import Champion
-from components.serving.rollout import promote, rollback
-from components.serving.server import Server
-from components.serving.sync import CONFIG
-from components.storage.store import open_store
-from pipelines import operate
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.deployment.rollout import promote, rollback
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.repository.folder import Champion
+from ssfr.components.serving.repository.remote import RemoteRepository
+from ssfr.components.serving.repository.sync import CONFIG
+from ssfr.components.serving.server.server import Server
+from ssfr.components.storage.store import open_store
+from ssfr.pipelines.kubeflow import operate
 
 MAPS = np.zeros((1, 1, 4, 4), np.float32)
 

@@ -29,10 +29,10 @@ from stored_artifacts import (
     write_artifact,
 )
 
-from components.errors import DamagedArtifactError, InputError
-from components.storage.manifest import MANIFEST
-from components.storage.s3_calls import S3Error
-from components.storage.store import ChangedDocumentError, Document, Store, open_store
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.storage.manifest import MANIFEST
+from ssfr.components.storage.s3_calls import S3Error
+from ssfr.components.storage.store import ChangedDocumentError, Document, Store, open_store
 
 ROOT = Path(__file__).resolve().parents[2]
 PART = 5 << 20
@@ -140,8 +140,8 @@ def test_a_document_whose_answer_was_lost_is_written_once(place: Place, proxy: F
 PUBLISHER = """
     import sys
     from pathlib import Path
-    from components.config.storage import StorageSettings
-    from components.storage.store import open_store
+    from ssfr.components.config.storage import StorageSettings
+    from ssfr.components.storage.store import open_store
 
     location, settings, folder, key = sys.argv[1:]
     store = open_store(location, StorageSettings.model_validate_json(settings))
@@ -512,8 +512,8 @@ def test_artifacts_are_listed_cleaned_and_removed(place: Place, tmp_path: Path) 
 MEMORY = """
     import sys
     from pathlib import Path
-    from components.config.storage import StorageSettings
-    from components.storage.store import open_store
+    from ssfr.components.config.storage import StorageSettings
+    from ssfr.components.storage.store import open_store
 
     def kb(field):
         lines = Path("/proc/self/status").read_text().splitlines()

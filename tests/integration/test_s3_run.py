@@ -11,16 +11,16 @@ import yaml
 from kfp_runs import run_compiled
 from s3_server import Place
 
-from components.config import Settings, load_settings
-from components.errors import InputError
-from components.progress import SILENT
-from components.serving.remote import RemoteRepository
-from components.serving.server import Server
-from components.step import open_step
-from components.storage.ledger import RUN
-from components.storage.store import open_store
-from components.storage.upload import upload
-from pipelines.cluster import compile_pipeline
+from ssfr.components.config import Settings, load_settings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.serving.repository.remote import RemoteRepository
+from ssfr.components.serving.server.server import Server
+from ssfr.components.steps.step import open_step
+from ssfr.components.storage.ledger import RUN
+from ssfr.components.storage.store import open_store
+from ssfr.components.storage.upload import upload
+from ssfr.pipelines.kubeflow.compile import compile_pipeline
 
 SMALL = {
     "seed": 2,
@@ -40,7 +40,7 @@ STEPS = {"catalog", "projection", "preprocessing", "training/composite", "evalua
 
 
 def ssfr(*arguments):
-    command = [sys.executable, "-m", "pipelines.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "ssfr.pipelines.cli", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 

@@ -10,12 +10,12 @@ import yaml
 from compiled_pipelines import compile_small
 from kfp_server import Fault, KfpServer, kfp_server
 
-from components.config import load_settings
-from components.errors import InputError
-from pipelines.cluster import compile_pipeline
-from pipelines.endpoint import KubeflowError
-from pipelines.options import preset_path
-from pipelines.schedule import read_schedules, schedule
+from ssfr.components.config import load_settings
+from ssfr.components.errors import InputError
+from ssfr.pipelines.kubeflow.compile import compile_pipeline
+from ssfr.pipelines.kubeflow.endpoint import KubeflowError
+from ssfr.pipelines.kubeflow.schedule import read_schedules, schedule
+from ssfr.pipelines.options import preset_path
 
 pytestmark = pytest.mark.usefixtures("no_endpoint")
 

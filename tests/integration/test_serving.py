@@ -28,14 +28,14 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
-from components.errors import InputError
-from components.progress import SILENT, Progress
-from components.serving import servable
-from components.serving.client import Client
-from components.serving.remote import RemoteRepository
-from components.serving.server import Server
-from components.serving.tensors import to_proto
-from components.storage.artifact import publish
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.protocol.tensors import to_proto
+from ssfr.components.serving.repository.remote import RemoteRepository
+from ssfr.components.serving.server import servable
+from ssfr.components.serving.server.server import Server
+from ssfr.components.storage.artifact import publish
 
 Code = grpc.StatusCode
 MAPS = np.zeros((1, 1, 4, 4), np.float32)
@@ -510,7 +510,7 @@ def test_health_is_answered_while_every_worker_is_busy(toys, tmp_path):
 
 
 def test_a_full_server_refuses_calls_but_not_the_question_for_health(toys, tmp_path, monkeypatch):
-    monkeypatch.setattr("components.serving.server._QUEUE_PER_WORKER", 1)
+    monkeypatch.setattr("ssfr.components.serving.server.server._QUEUE_PER_WORKER", 1)
     root = tmp_path / "models"
     deploy(toys, root, 1, "slow")
     settings = serving(workers=1)
@@ -599,9 +599,9 @@ def make_certificates(folder):
 _SERVE = """
 import sys
 from pathlib import Path
-from components.config import ServingSettings
-from components.progress import LogLines, Progress
-from components.serving.server import serve
+from ssfr.components.config import ServingSettings
+from ssfr.components.runtime.progress import LogLines, Progress
+from ssfr.components.serving.server.server import serve
 sys.stdin.readline()
 settings = ServingSettings(port=int(sys.argv[2]), grace_s=float(sys.argv[3]))
 serve(Path(sys.argv[1]), settings, Progress(LogLines(sys.stdout)))

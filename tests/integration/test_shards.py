@@ -14,16 +14,16 @@ from pandas import read_parquet
 from s3_server import Place
 from stored_artifacts import contents
 
-from components.catalog.component import catalog
-from components.catalog.select import SAMPLE
-from components.catalog.select import run as select
-from components.config import UniverseSettings, parse_settings
-from components.progress import SILENT
-from components.projection.component import projection, projection_joined, projection_shard
-from components.simulation import open_source
-from components.simulation.universe import write_universe
-from components.storage.store import Store, open_store
-from components.storage.upload import upload
+from ssfr.components.catalog.component import catalog
+from ssfr.components.catalog.select import SAMPLE
+from ssfr.components.catalog.select import run as select
+from ssfr.components.config import UniverseSettings, parse_settings
+from ssfr.components.projection.component import projection, projection_joined, projection_shard
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.simulation import open_source
+from ssfr.components.simulation.universe import write_universe
+from ssfr.components.storage.store import Store, open_store
+from ssfr.components.storage.upload import upload
 
 
 class Cluster:

@@ -19,14 +19,14 @@ from faulty_proxy import faulty_proxy, random_faults
 from kfp import client as kfp_client
 from kfp_server import Fault, KfpServer, kfp_server, task
 
-from components.errors import InputError
-from components.progress import LogLines, Progress
-from pipelines.compiled import CompiledPipeline
-from pipelines.endpoint import KubeflowError
-from pipelines.follow import RunFailedError
-from pipelines.follow import follow as follow_run
-from pipelines.kubeflow import Kubeflow
-from pipelines.submit import follow, submit
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import LogLines, Progress
+from ssfr.pipelines.kubeflow.api import Kubeflow
+from ssfr.pipelines.kubeflow.compiled import CompiledPipeline
+from ssfr.pipelines.kubeflow.endpoint import KubeflowError
+from ssfr.pipelines.kubeflow.follow import RunFailedError
+from ssfr.pipelines.kubeflow.follow import follow as follow_run
+from ssfr.pipelines.kubeflow.submit import follow, submit
 
 pytestmark = pytest.mark.usefixtures("no_endpoint")
 
@@ -38,7 +38,7 @@ COMMANDS = """
 import signal
 import typer
 signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where the tests run in the background
-from pipelines.submit import follow, submit
+from ssfr.pipelines.kubeflow.submit import follow, submit
 app = typer.Typer()
 app.command()(submit)
 app.command()(follow)

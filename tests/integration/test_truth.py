@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from benchmarks.truth import Size, audit, study, verdict
-from components.evaluation.verdict import findings
+from ssfr.components.statistics.verdict import findings
 
 pytestmark = pytest.mark.slow
 

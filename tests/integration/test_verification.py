@@ -8,13 +8,13 @@ import pytest
 from deployments import BEST, Study
 from exported_models import serving
 
-from components.config import DeploymentSettings, Settings
-from components.errors import InputError
-from components.progress import SILENT
-from components.serving.client import Answer, Client
-from components.serving.held_out import largest_difference
-from components.serving.server import Server
-from components.verification.verify import run
+from ssfr.components.config import DeploymentSettings, Settings
+from ssfr.components.deployment.held_out import largest_difference
+from ssfr.components.deployment.verify import run
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.serving.client.client import Answer, Client
+from ssfr.components.serving.server.server import Server
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import textwrap
 
 import pytest
 
-from components.errors import DamagedArtifactError, InputError
-from components.storage import artifact
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.storage import artifact
 
 
 def write(text):
@@ -185,7 +185,7 @@ def test_work_of_a_killed_process_is_gone_on_with(tmp_path):
     script = textwrap.dedent(
         f"""
         import os, signal, pathlib
-        from components.storage.artifact import run_step
+        from ssfr.components.storage.artifact import run_step
         def work(folder):
             (folder / "first").write_text("done before the kill")
             os.kill(os.getpid(), signal.SIGKILL)

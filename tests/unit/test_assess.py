@@ -16,10 +16,10 @@ from evaluation_samples import (
     whole_study,
 )
 
-from components.evaluation.assess import HELD_OUT, POPULATIONS, assess, group_word, sets
-from components.evaluation.audit import audit, same_galaxy
-from components.evaluation.differences import Networks, pairs, seed_sigma
-from components.evaluation.metrics import Resamples, Sample
+from ssfr.components.evaluation.assess import HELD_OUT, POPULATIONS, assess, group_word, sets
+from ssfr.components.evaluation.audit import audit, same_galaxy
+from ssfr.components.statistics.differences import Networks, pairs, seed_sigma
+from ssfr.components.statistics.metrics import Resamples, Sample
 
 
 def assessed(predicted, table=None, extra=None):

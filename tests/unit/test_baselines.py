@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from map_samples import physical_maps, sample_table, write_sample
 
-from components.errors import InputError
-from components.evaluation.baselines import BOOSTING, CELLS, FLUXES, MEAN, PROFILES
-from components.evaluation.baselines import fit as fit_all
-from components.evaluation.features import (
+from ssfr.components.errors import InputError
+from ssfr.components.evaluation.baselines import BOOSTING, CELLS, FLUXES, MEAN, PROFILES
+from ssfr.components.evaluation.baselines import fit as fit_all
+from ssfr.components.evaluation.features import (
     RINGS,
     SCALES,
     extract,
@@ -18,10 +18,10 @@ from components.evaluation.features import (
     profiles,
     rings,
 )
-from components.imagesets.reader import MapReader
-from components.imagesets.spec import MapAttributes
-from components.preprocessing.prepare import drawn_galaxies
-from components.progress import SILENT
+from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.imagesets.spec import MapAttributes
+from ssfr.components.preprocessing.prepare import drawn_galaxies
+from ssfr.components.runtime.progress import SILENT
 
 
 def attributes(weighting="mass_weighted_mean", fields=("entropy", "mass", "temperature"), method="histogram"):

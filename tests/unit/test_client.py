@@ -24,10 +24,10 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     add_PredictionServiceServicer_to_server,
 )
 
-from components.errors import InputError
-from components.serving.client import Client
-from components.serving.inputs import Accepted, read_inputs
-from components.serving.tensors import TensorSpec, from_proto, to_proto
+from ssfr.components.errors import InputError
+from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.inputs import Accepted, read_inputs
+from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto, to_proto
 
 OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
 

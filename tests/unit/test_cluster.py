@@ -10,12 +10,12 @@ import pytest
 import yaml
 from kfp import components as kfp_components
 
-from components.config import load_settings, parse_settings
-from components.config.cluster import ClusterSettings
-from components.errors import InputError
-from components.storage.artifact import code_digest
-from pipelines.cluster import compile_command, compile_pipeline
-from pipelines.options import preset_path
+from ssfr.components.config import load_settings, parse_settings
+from ssfr.components.config.cluster import ClusterSettings
+from ssfr.components.errors import InputError
+from ssfr.components.storage.artifact import code_digest
+from ssfr.pipelines.kubeflow.compile import compile_command, compile_pipeline
+from ssfr.pipelines.options import preset_path
 
 PRESETS = ("demo", "thesis", "recommended")
 DRAWING = ("projection-shard", "projection-joined")
@@ -364,7 +364,7 @@ def test_the_verification_of_live_servers_has_a_pod_like_the_others():
 def test_the_same_input_gives_the_same_bytes(tmp_path):
     arguments = {"preset": "thesis", "overrides": [f"cluster.gpu={json.dumps(GPU['gpu'])}"]} | PLACES
     program = (
-        "import sys; from pathlib import Path; from pipelines.cluster import compile_command\n"
+        "import sys; from pathlib import Path; from ssfr.pipelines.kubeflow.compile import compile_command\n"
         f"compile_command(output=Path(sys.argv[1]), **{arguments!r})"
     )
     paths = {seed: tmp_path / f"{seed}.yaml" for seed in ("1", "2")}

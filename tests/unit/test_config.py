@@ -8,9 +8,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.config import Settings, load_settings, parse_settings
-from components.errors import InputError
-from pipelines.options import parse_overrides, preset_path
+from ssfr.components.config import Settings, load_settings, parse_settings
+from ssfr.components.errors import InputError
+from ssfr.pipelines.options import parse_overrides, preset_path
 
 PRESETS = ("demo", "recommended", "thesis", "images")
 

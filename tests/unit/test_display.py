@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from components.errors import InputError
-from components.progress import EventFile, LogLines, Progress
-from pipelines.display import TerminalBars, display, following
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import EventFile, LogLines, Progress
+from ssfr.pipelines.display import TerminalBars, display, following
 
 
 def test_events_written_by_one_process_are_shown_by_another(tmp_path):
     path = tmp_path / "events.jsonl"
     stream = io.StringIO()
     script = (
-        "import pathlib, sys; from components.progress import EventFile, Progress;"
+        "import pathlib, sys; from ssfr.components.runtime.progress import EventFile, Progress;"
         "p = Progress(EventFile(pathlib.Path(sys.argv[1])));"
         "p.say('hello'); p.warn('careful'); p.error('broken'); p.done('catalog', '/x');\n"
         "with p.task('maps', 3, 'galaxies') as t: t.advance(2, loss=0.5); t.advance(1)"

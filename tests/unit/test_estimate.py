@@ -6,9 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from components.config import Settings, parse_settings
-from components.errors import InputError
-from pipelines.estimate import _HEAD_S_PER_IMAGE_EPOCH, check_disk, estimate
+from ssfr.components.config import Settings, parse_settings
+from ssfr.components.errors import InputError
+from ssfr.pipelines.local.estimate import _HEAD_S_PER_IMAGE_EPOCH, check_disk, estimate
 
 
 @pytest.fixture

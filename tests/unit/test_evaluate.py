@@ -14,19 +14,19 @@ from kfp.dsl import Metrics
 from map_samples import physical_maps, sample_table, write_sample
 from training_samples import write_prepared
 
-from components.config import Case, TrainingSettings
-from components.errors import InputError
-from components.evaluation import evaluate
-from components.evaluation import predict as predict_case
-from components.evaluation.component import evaluation
-from components.imagesets.reader import MapReader
-from components.imagesets.spec import load_spec
-from components.models.folder import HISTORY, write_failure, write_model
-from components.models.networks import build_network
-from components.models.predictor import Predictor
-from components.preprocessing import prepare
-from components.progress import SILENT, Progress
-from components.storage.artifact import publish, read_json, write_json
+from ssfr.components.config import Case, TrainingSettings
+from ssfr.components.errors import InputError
+from ssfr.components.evaluation import evaluate
+from ssfr.components.evaluation import predict as predict_case
+from ssfr.components.evaluation.component import evaluation
+from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.imagesets.spec import load_spec
+from ssfr.components.models.folder import HISTORY, write_failure, write_model
+from ssfr.components.models.networks import build_network
+from ssfr.components.models.predictor import Predictor
+from ssfr.components.preprocessing import prepare
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.storage.artifact import publish, read_json, write_json
 
 PIXELS = 32
 CASES = ("composite", "mass")

@@ -15,12 +15,12 @@ import pytest
 import tng_files as tng
 from rich.console import Console
 
-from components.catalog import select
-from components.config import Settings, TrainingSettings, load_settings, parse_settings
-from components.progress import SILENT
-from components.simulation import open_source
-from pipelines.cli import preset_path
-from pipelines.faults import FAULTS, fault_table, value_of
+from ssfr.components.catalog import select
+from ssfr.components.config import Settings, TrainingSettings, load_settings, parse_settings
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.simulation import open_source
+from ssfr.pipelines.cli.app import preset_path
+from ssfr.pipelines.cli.faults import FAULTS, fault_table, value_of
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -248,7 +248,7 @@ def test_the_thesis_takes_eleven_snapshots_and_we_take_what_is_there(
 
 
 def test_a_relu_head_cannot_go_below_zero_and_a_linear_one_can() -> None:
-    from components.models.networks import build_head
+    from ssfr.components.models.networks import build_head
 
     features = np.random.default_rng(0).random((20, 8, 8, 512), dtype=np.float32)
     answers = {}

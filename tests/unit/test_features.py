@@ -6,13 +6,13 @@ import pandas as pd
 import pytest
 from training_samples import discs, write_prepared
 
-from components.config import Case, CompactSettings, PreprocessingSettings, TrainingSettings
-from components.errors import InputError
-from components.imagesets.reader import ImageSet, MapReader
-from components.imagesets.spec import load_spec
-from components.models.networks import build_network
-from components.progress import SILENT
-from components.training.features import FeatureFile, compute_features
+from ssfr.components.config import Case, CompactSettings, PreprocessingSettings, TrainingSettings
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.reader import ImageSet, MapReader
+from ssfr.components.imagesets.spec import load_spec
+from ssfr.components.models.networks import build_network
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.training.features import FeatureFile, compute_features
 
 VALUES = np.random.default_rng(0).normal(size=(10, 2, 3)).astype(np.float32)
 

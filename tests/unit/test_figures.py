@@ -12,14 +12,14 @@ from matplotlib import image
 from PIL import Image
 from report_samples import BANDS, FIELDS, THESIS_CASES, whole
 
-from components.config import Filter
-from components.evaluation import comparison, figures, gallery, pictures, thesis_charts
-from components.evaluation.drawing import draw
-from components.evaluation.own_figures import own_figures
-from components.evaluation.style import save
-from components.evaluation.thesis_figures import thesis_figures
-from components.imagesets.reader import MapReader
-from components.imagesets.spec import ChannelScale, ImageSpec
+from ssfr.components.config import Filter
+from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
+from ssfr.components.report import charts, comparison, gallery, pictures, thesis_charts
+from ssfr.components.report.drawing import draw
+from ssfr.components.report.own_figures import own_figures
+from ssfr.components.report.style import save
+from ssfr.components.report.thesis_figures import thesis_figures
 
 THESIS = {
     "figure_2_8_sfr_mass",
@@ -123,7 +123,7 @@ def test_every_figure_is_written_as_png_and_as_pdf_and_is_not_blank(drawn):
 @pytest.mark.parametrize("kind", ["png", "pdf"])
 def test_the_same_data_give_the_same_bytes_without_a_date(tmp_path, kind):
     for name in "ab":
-        save(figures.residual_histogram(np.linspace(-1, 1, 50), "title"), tmp_path / f"{name}.{kind}")
+        save(charts.residual_histogram(np.linspace(-1, 1, 50), "title"), tmp_path / f"{name}.{kind}")
     first, second = ((tmp_path / f"{name}.{kind}").read_bytes() for name in "ab")
     assert first == second
     assert b"CreationDate" not in first
@@ -241,10 +241,10 @@ def test_galaxies_without_star_formation_have_a_row_of_their_own():
 def test_the_chart_puts_the_lowest_rmse_on_top_and_says_what_is_not_defined():
     nan = float("nan")
     bars = [
-        figures.Bar("mean", False, (0.7, 0.6, 0.8), (nan, nan, nan)),
-        figures.Bar("composite", True, (0.3, 0.2, 0.4), (0.9, 0.8, 0.95)),
+        charts.Bar("mean", False, (0.7, 0.6, 0.8), (nan, nan, nan)),
+        charts.Bar("composite", True, (0.3, 0.2, 0.4), (0.9, 0.8, 0.95)),
     ]
-    left, right = figures.score_chart(bars, "test").axes
+    left, right = charts.score_chart(bars, "test").axes
     labels = [tick.get_text() for tick in left.get_yticklabels()]
     assert labels[int(np.argmax(left.get_yticks()))] == "composite"
     assert "not defined" in [text.get_text() for text in right.texts]
@@ -257,10 +257,10 @@ def test_samples_of_any_size_can_be_drawn(tmp_path, count):
     predicted = truth + random.normal(0, 0.2, count)
     for number, figure in enumerate(
         (
-            figures.true_against_predicted(
+            charts.true_against_predicted(
                 truth, predicted, predicted - 0.2, predicted + 0.2, "title", "note"
             ),
-            figures.residual_histogram(predicted - truth, "title"),
+            charts.residual_histogram(predicted - truth, "title"),
             thesis_charts.training_and_predicted(truth, predicted, -13.0, "test"),
             thesis_charts.ssfr_histogram(truth, -13.0, 1),
             thesis_charts.sfr_against_mass(10.0**-truth, 10.0**truth),
@@ -271,7 +271,7 @@ def test_samples_of_any_size_can_be_drawn(tmp_path, count):
 
 
 def test_residuals_that_are_all_zero_can_be_drawn(tmp_path):
-    save(figures.residual_histogram(np.zeros(5), "title"), tmp_path / "zero.png", dpi=40)
+    save(charts.residual_histogram(np.zeros(5), "title"), tmp_path / "zero.png", dpi=40)
 
 
 def test_the_gallery_goes_from_the_most_to_the_least_star_forming(tmp_path):
@@ -341,7 +341,7 @@ def test_a_colour_bar_has_short_numbers():
 def test_many_cases_fit_in_the_chart_and_the_curves(tmp_path):
     scatter = {f"case{i}": 0.1 + 0.04 * i for i in range(10)} | SCATTER
     found = study(scatter={case: sigma for case, sigma in scatter.items() if case != "composite"})
-    curves = figures.training_curves(found.histories, found.best, "loss")
+    curves = charts.training_curves(found.histories, found.best, "loss")
     assert found.best == "case0"
     assert len(curves.axes[0].lines) == 12  # 9 others, 2 of the best, the dot
 
@@ -355,9 +355,9 @@ def test_many_cases_fit_in_the_chart_and_the_curves(tmp_path):
 )
 def test_a_validation_curve_is_drawn_only_where_there_is_one(validation, curves):
     history = pd.DataFrame({"epoch": [1, 2, 3], "loss": [1.0, 0.5, 0.3], "validation_loss": validation})
-    axes = figures.training_curves({"best": history}, "best", "loss").axes[0]
+    axes = charts.training_curves({"best": history}, "best", "loss").axes[0]
     assert axes.get_legend_handles_labels()[1] == curves
-    two = figures.training_curves({"best": history, "other": history}, "best", "loss").axes[0]
+    two = charts.training_curves({"best": history, "other": history}, "best", "loss").axes[0]
     assert ("other cases, validation" in two.get_legend_handles_labels()[1]) == (len(curves) > 1)
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from components.config import ProjectionSettings, Settings
-from components.errors import InputError
-from components.projection import gas as gas_module
-from components.projection.gas import (
+from ssfr.components.config import ProjectionSettings, Settings
+from ssfr.components.errors import InputError
+from ssfr.components.projection import gas as gas_module
+from ssfr.components.projection.gas import (
     Gas,
     entropy,
     field_named,
@@ -18,7 +18,7 @@ from components.projection.gas import (
     radius,
     temperature,
 )
-from components.simulation import Header
+from ssfr.components.simulation import Header
 
 TODAY = Header(
     99, h=0.7, redshift=0.0, scale_factor=1.0, omega_matter=0.3, omega_lambda=0.7, box_ckpc_h=35000.0

@@ -13,9 +13,9 @@ import typer
 import yaml
 from kustomize import compose
 
-from components.config import load_settings
-from pipelines.cli import app
-from pipelines.options import parse_overrides, preset_path
+from ssfr.components.config import load_settings
+from ssfr.pipelines.cli.app import app
+from ssfr.pipelines.options import parse_overrides, preset_path
 
 ROOT = Path(__file__).resolve().parents[2]
 GUIDES = ("cluster.md", "operations.md")

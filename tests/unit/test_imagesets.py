@@ -11,11 +11,11 @@ import pytest
 from map_samples import FIELDS, physical_maps, sample_table, write_sample
 from test_transform import EIGHT_BIT, MAPS, PICTURES, SCALING, spec_of
 
-from components.config import Case, Filter, PreprocessingSettings
-from components.errors import InputError
-from components.imagesets.reader import ImageSet, MapReader, in_batches, read_attributes
-from components.imagesets.spec import ImageSpec, MapAttributes
-from components.imagesets.transform import images
+from ssfr.components.config import Case, Filter, PreprocessingSettings
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.reader import ImageSet, MapReader, in_batches, read_attributes
+from ssfr.components.imagesets.spec import ImageSpec, MapAttributes
+from ssfr.components.imagesets.transform import images
 
 
 def build(

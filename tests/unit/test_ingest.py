@@ -13,11 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from components.config import Settings
-from components.errors import InputError
-from components.imagesets.reader import MapReader
-from components.preprocessing import ingest, prepare
-from components.progress import SILENT
+from ssfr.components.config import Settings
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.preprocessing import ingest, prepare
+from ssfr.components.runtime.progress import SILENT
 
 SIDE = 16
 COUNT = 30

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from components.projection import _kernel
-from components.projection.backends import backend
-from components.projection.frame import Frame
+from ssfr.components.projection import _kernel
+from ssfr.components.projection.backends import backend
+from ssfr.components.projection.frame import Frame
 
 BACKENDS = ["native", "reference"]
 FRAME = Frame(width_kpc=16.0, depth_kpc=math.inf, pixels=16, bins=16.0)

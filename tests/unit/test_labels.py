@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from components.config import LabelSettings
-from components.errors import InputError
-from components.preprocessing.labels import labels
+from ssfr.components.config import LabelSettings
+from ssfr.components.errors import InputError
+from ssfr.components.preprocessing.labels import labels
 
 
 @pytest.fixture

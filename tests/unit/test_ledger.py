@@ -6,16 +6,16 @@ import os
 import pytest
 from stored_artifacts import FILES, write_artifact
 
-from components.config import Settings, parse_settings
-from components.errors import InputError
-from components.manifest.record import run, summary
-from components.progress import SILENT
-from components.shards import Shard
-from components.step import Step
-from components.storage import ledger
-from components.storage.ledger import ended, forget, note, noted, run_name, write_ended, write_record
-from components.storage.store import DOCUMENT_BYTES, open_store
-from components.storage.workdir import open_workdir
+from ssfr.components.config import Settings, parse_settings
+from ssfr.components.errors import InputError
+from ssfr.components.manifest.record import run, summary
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.shards import Shard
+from ssfr.components.steps.step import Step
+from ssfr.components.storage import ledger
+from ssfr.components.storage.ledger import ended, forget, note, noted, run_name, write_ended, write_record
+from ssfr.components.storage.store import DOCUMENT_BYTES, open_store
+from ssfr.components.storage.workdir import open_workdir
 
 SETTINGS = parse_settings({"cases": [{"name": "composite"}, {"name": "mass", "channels": ["mass"]}]}, "test")
 ASKED = {"workdir": "w", "data": "d", "origin": "o", "repository": "r"}

@@ -2,10 +2,10 @@
 
 import pytest
 
-from components.errors import InputError
-from components.simulation import MARKER
-from pipelines.local import Data
-from pipelines.options import origin
+from ssfr.components.errors import InputError
+from ssfr.components.simulation import MARKER
+from ssfr.pipelines.local.runner import Data
+from ssfr.pipelines.options import origin
 
 
 def test_a_folder_is_a_simulation_unless_it_is_said_to_hold_images(tmp_path):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from components.serving.manager import Table
-from components.serving.servable import Servable
+from ssfr.components.serving.server.loader import Table
+from ssfr.components.serving.server.servable import Servable
 
 
 def versions(*numbers):

@@ -17,11 +17,11 @@ import yaml
 from kubernetes_validate.utils import all_versions
 from kustomize import Manifest, compose, containers
 
-from components.config import Settings, parse_settings
-from components.config.cluster import ClusterSettings
-from components.serving.repository import CANARY, STABLE
-from components.storage.store import Bucket, parse_location
-from pipelines.operate import model_sync
+from ssfr.components.config import Settings, parse_settings
+from ssfr.components.config.cluster import ClusterSettings
+from ssfr.components.serving.repository.folder import CANARY, STABLE
+from ssfr.components.storage.store import Bucket, parse_location
+from ssfr.pipelines.kubeflow.operate import model_sync
 
 K8S = Path(__file__).resolve().parents[2] / "k8s"
 OVERLAYS = ("base", "overlays/minikube", "overlays/gpu")

@@ -11,8 +11,8 @@ from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.predict_pb2 import PredictRequest
 
-from components.serving.messages import parse_request, predict_request
-from components.serving.tensors import TensorSpec, from_proto, to_proto
+from ssfr.components.serving.protocol.messages import parse_request, predict_request
+from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto, to_proto
 
 numbers = arrays(
     st.sampled_from([np.float32, np.uint8, np.int64]), array_shapes(min_dims=0, max_dims=4, min_side=0)

@@ -9,7 +9,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from components.evaluation.metrics import (
+from ssfr.components.statistics.metrics import (
     NAMES,
     Resamples,
     Sample,

@@ -5,8 +5,8 @@ from dataclasses import replace
 from evaluation_samples import SCATTER, study
 from report_samples import whole
 
-from components.evaluation.model_card import text
-from components.evaluation.study import interval
+from ssfr.components.report.model_card import text
+from ssfr.components.report.study import interval
 
 
 def section(card, title):

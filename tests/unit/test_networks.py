@@ -7,10 +7,16 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from components.config import Case, CompactSettings, PreprocessingSettings, TrainingSettings, Vgg16Settings
-from components.errors import InputError
-from components.imagesets.spec import ImageSpec, MapAttributes
-from components.models.networks import (
+from ssfr.components.config import (
+    Case,
+    CompactSettings,
+    PreprocessingSettings,
+    TrainingSettings,
+    Vgg16Settings,
+)
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.spec import ImageSpec, MapAttributes
+from ssfr.components.models.networks import (
     BLOCK_MEANS,
     Pointwise,
     backbone_input,
@@ -22,7 +28,7 @@ from components.models.networks import (
     squared_error,
     wake_head,
 )
-from components.models.weights import random_weights
+from ssfr.components.models.weights import random_weights
 
 
 def image_spec(pixels, fields=("entropy", "mass", "temperature")):

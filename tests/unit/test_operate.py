@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.progress import SILENT, Progress
-from components.simulation import MARKER
-from components.storage.artifact import publish, read_json, write_json
-from components.storage.ledger import note
-from components.storage.store import open_store
-from components.storage.upload import find, upload
-from pipelines.cli import app
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.simulation import MARKER
+from ssfr.components.storage.artifact import publish, read_json, write_json
+from ssfr.components.storage.ledger import note
+from ssfr.components.storage.store import open_store
+from ssfr.components.storage.upload import find, upload
+from ssfr.pipelines.cli.app import app
 
 DAY_S = 24 * 3600.0
 STORAGE = StorageSettings()

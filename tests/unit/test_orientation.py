@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from components.projection.orientation import ages_myr, face_on, recentred, rotation_axis
-from components.simulation import Header
+from ssfr.components.projection.orientation import ages_myr, face_on, recentred, rotation_axis
+from ssfr.components.simulation import Header
 
 BOX = 35000.0
 HEADER = Header(99, h=0.7, redshift=0.0, scale_factor=1.0, omega_matter=0.3, omega_lambda=0.7, box_ckpc_h=BOX)

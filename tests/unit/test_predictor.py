@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from training_samples import FIELDS, discs, write_prepared, write_vgg16_weights
 
-from components.config import (
+from ssfr.components.config import (
     Case,
     CompactSettings,
     Filter,
@@ -15,10 +15,10 @@ from components.config import (
     Settings,
     TrainingSettings,
 )
-from components.errors import DamagedArtifactError, InputError
-from components.models.predictor import Predictor
-from components.progress import SILENT
-from components.training.train import run
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.models.predictor import Predictor
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.training.train import run
 
 SMALL = CompactSettings(input_pixels=16, widths=(8, 16), dense=16)
 NAMES = ("log10_ssfr", "lower", "upper")

@@ -12,13 +12,13 @@ import pytest
 from map_samples import physical_maps, sample_table, write_sample
 from PIL import Image
 
-from components.config import Settings
-from components.errors import InputError
-from components.imagesets.reader import MapReader
-from components.imagesets.spec import load_spec
-from components.imagesets.transform import images
-from components.preprocessing import prepare
-from components.progress import SILENT, Progress
+from ssfr.components.config import Settings
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.imagesets.spec import load_spec
+from ssfr.components.imagesets.transform import images
+from ssfr.components.preprocessing import prepare
+from ssfr.components.runtime.progress import SILENT, Progress
 
 COUNT = 40
 CASES = [{"name": "composite"}, {"name": "blur", "filter": {"kind": "gaussian", "sigma": 2}}]

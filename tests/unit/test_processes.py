@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from components.errors import InputError, LockedError
-from components.processes import lock_owner, locked, owner_on_this_machine
-from components.step import LOCK
+from ssfr.components.errors import InputError, LockedError
+from ssfr.components.runtime.processes import lock_owner, locked, owner_on_this_machine
+from ssfr.components.steps.step import LOCK
 
 
 def start(script, **kwargs):
@@ -40,7 +40,7 @@ def test_a_locked_folder_names_its_owner(tmp_path):
     lock = tmp_path / ".lock"
     owner = start(f"""
         import pathlib, time
-        from components.processes import locked
+        from ssfr.components.runtime.processes import locked
         with locked(pathlib.Path({str(lock)!r}), "it"):
             print("ready", flush=True)
             time.sleep(60)
@@ -74,7 +74,7 @@ def test_a_step_does_not_go_on_after_a_killed_owner_and_says_so(tmp_path):
     )
     owner = {"pid": int(ended.stdout), "host": socket.gethostname()}
     (tmp_path / LOCK).write_text(json.dumps(owner))
-    code = "import sys; from components.step import open_step\n"
+    code = "import sys; from ssfr.components.steps.step import open_step\n"
     code += "with open_step('catalog', sys.argv[1], '{}') as step: print(step.name)"
     step = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
     assert step.returncode == 1 and step.stdout == ""
@@ -82,7 +82,7 @@ def test_a_step_does_not_go_on_after_a_killed_owner_and_says_so(tmp_path):
 
 
 def test_an_orphan_does_not_take_the_next_run_for_its_owner(tmp_path):
-    code = "import sys, components.processes as p; sys.stdin.readline()\n"
+    code = "import sys, ssfr.components.runtime.processes as p; sys.stdin.readline()\n"
     code += "print(p.owner_on_this_machine(p.Path(sys.argv[1])))"
     run = [sys.executable, "-c", code, str(tmp_path / ".lock")]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
@@ -98,7 +98,7 @@ def test_an_orphan_does_not_take_the_next_run_for_its_owner(tmp_path):
 def test_where_the_kernel_can_not_tell_of_an_end_it_is_looked_for():
     owner = start("""
         import subprocess, sys, time
-        code = "import os, time; del os.pidfd_open; from components.processes import die_with;"
+        code = "import os, time; del os.pidfd_open; from ssfr.components.runtime.processes import die_with;"
         code += "die_with(os.getppid()); print(os.getpid(), flush=True); time.sleep(60)"
         subprocess.Popen([sys.executable, "-c", code])
         time.sleep(60)
@@ -121,7 +121,7 @@ def test_a_worker_dies_with_its_killed_owner():
         import subprocess, sys, time
         child = subprocess.Popen([sys.executable, "-c", '''
         import os, time
-        from components.processes import die_with
+        from ssfr.components.runtime.processes import die_with
         die_with(os.getppid())
         print(os.getpid(), flush=True)
         time.sleep(60)
@@ -139,7 +139,7 @@ def test_a_forked_worker_that_waits_for_work_dies_with_its_pool():
     owner = start("""
         import multiprocessing, os, time
         from concurrent.futures import ProcessPoolExecutor
-        from components.processes import die_with
+        from ssfr.components.runtime.processes import die_with
         context = multiprocessing.get_context("forkserver")
         pool = ProcessPoolExecutor(1, context, die_with, (os.getpid(),))
         print(pool.submit(os.getpid).result(), flush=True)
@@ -153,7 +153,7 @@ def test_a_forked_worker_that_waits_for_work_dies_with_its_pool():
 
 def test_a_component_behind_a_shell_dies_with_the_runner():
     code = (
-        "import os, time; from components.processes import die_with; die_with({pid});"
+        "import os, time; from ssfr.components.runtime.processes import die_with; die_with({pid});"
         "print(os.getpid(), flush=True); time.sleep(60)"
     )
     owner = start(f"""

@@ -15,16 +15,16 @@ import pandas as pd
 import pytest
 import tng_files
 
-from components import shards as sharing
-from components.config import UniverseSettings, parse_settings
-from components.errors import InputError
-from components.progress import SILENT, Progress
-from components.projection import orientation, project
-from components.projection.backends import backend
-from components.projection.draw import UnusableGalaxyError, draw_galaxy
-from components.simulation import open_source
-from components.simulation.tng import TngDirectory
-from components.simulation.universe import write_universe
+from ssfr.components import shards as sharing
+from ssfr.components.config import UniverseSettings, parse_settings
+from ssfr.components.errors import InputError
+from ssfr.components.projection import orientation, project
+from ssfr.components.projection.backends import backend
+from ssfr.components.projection.draw import UnusableGalaxyError, draw_galaxy
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.simulation import open_source
+from ssfr.components.simulation.layouts.tng.directory import TngDirectory
+from ssfr.components.simulation.universe import write_universe
 
 SNAPSHOTS = (99, 95)
 PIXELS = 16

@@ -6,9 +6,9 @@ import math
 import pandas as pd
 import pytest
 
-from components.config import DeploymentSettings
-from components.deployment.promotion import Candidate, Rival, decide, rmse_dex
-from components.errors import InputError
+from ssfr.components.config import DeploymentSettings
+from ssfr.components.deployment.promotion import Candidate, Rival, decide, rmse_dex
+from ssfr.components.errors import InputError
 
 
 def candidate(error_dex=0.2, beats=True, not_beaten=(), promotion=4):

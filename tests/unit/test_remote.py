@@ -12,12 +12,12 @@ import pytest
 from served_models import label, write_version
 from stored_artifacts import Said
 
-from components.errors import DamagedArtifactError, InputError
-from components.serving.remote import RemoteRepository
-from components.serving.repository import CHAMPION, ModelFolder, verify_version
-from components.storage.artifact import publish
-from components.storage.manifest import MANIFEST
-from components.storage.store import ChangedDocumentError
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.serving.repository.folder import CHAMPION, ModelFolder, verify_version
+from ssfr.components.serving.repository.remote import RemoteRepository
+from ssfr.components.storage.artifact import publish
+from ssfr.components.storage.manifest import MANIFEST
+from ssfr.components.storage.store import ChangedDocumentError
 
 
 @pytest.fixture

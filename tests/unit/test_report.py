@@ -12,12 +12,12 @@ from evaluation_samples import SCATTER, galaxies, predictions, settings, study
 from PIL import Image
 from report_samples import BANDS, THESIS_CASES, whole
 
-from components.evaluation import report
-from components.evaluation.assess import assess
-from components.evaluation.drawing import Drawings, Drawn
-from components.evaluation.prose import caveats, verdict
-from components.evaluation.report_tables import tables
-from components.evaluation.study import interval, number, probability
+from ssfr.components.evaluation.assess import assess
+from ssfr.components.report import page as pages
+from ssfr.components.report.drawing import Drawings, Drawn
+from ssfr.components.report.prose import caveats, verdict
+from ssfr.components.report.study import interval, number, probability
+from ssfr.components.report.tables import tables
 
 
 class Reader(HTMLParser):
@@ -64,7 +64,7 @@ def figure(tmp_path_factory):
 
 def page(found, figures=None, left_out=None):
     drawn = {name: Drawn(path, name, "A caption.", "wide") for name, path in (figures or {}).items()}
-    return report.page(found, Drawings(drawn, left_out or {}), tables(found))
+    return pages.page(found, Drawings(drawn, left_out or {}), tables(found))
 
 
 def test_the_page_is_one_file_without_scripts_or_anything_from_elsewhere(figure):

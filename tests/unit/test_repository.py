@@ -5,10 +5,10 @@ import json
 import pytest
 from served_models import write_version
 
-from components.config import DeploymentSettings
-from components.errors import DamagedArtifactError, InputError
-from components.serving.remote import RemoteRepository
-from components.serving.repository import ModelFolder, model_names, verify_version
+from ssfr.components.config import DeploymentSettings
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.serving.repository.folder import ModelFolder, model_names, verify_version
+from ssfr.components.serving.repository.remote import RemoteRepository
 
 
 def add(root, digest="d", name="ssfr"):

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.errors import InputError
-from components.imagesets.safe_image import inside, read_image
-from components.preprocessing.safe_pickle import load_arrays
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.safe_image import inside, read_image
+from ssfr.components.preprocessing.safe_pickle import load_arrays
 
 LIMIT = 4096 * 4096
 

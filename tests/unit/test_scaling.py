@@ -9,14 +9,14 @@ import pandas as pd
 import pytest
 from map_samples import FIELDS, physical_maps, sample_table, write_sample
 
-from components.config import Case, Filter, PreprocessingSettings
-from components.errors import InputError
-from components.imagesets.reader import MapReader
-from components.imagesets.spec import ImageSpec
-from components.imagesets.transform import images, physical_channels
-from components.preprocessing.prepare import picture_spec
-from components.preprocessing.scaling import PixelCounts, fit_maxima, fit_scales, fixed_maxima
-from components.progress import SILENT
+from ssfr.components.config import Case, Filter, PreprocessingSettings
+from ssfr.components.errors import InputError
+from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.imagesets.spec import ImageSpec
+from ssfr.components.imagesets.transform import images, physical_channels
+from ssfr.components.preprocessing.prepare import picture_spec
+from ssfr.components.preprocessing.scaling import PixelCounts, fit_maxima, fit_scales, fixed_maxima
+from ssfr.components.runtime.progress import SILENT
 
 CASES = tuple(
     Case(

@@ -16,11 +16,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from components.catalog import select
-from components.config import CatalogSettings, SimulationSettings, parse_settings
-from components.errors import InputError
-from components.progress import SILENT, Progress
-from components.simulation import Source, open_source
+from ssfr.components.catalog import select
+from ssfr.components.config import CatalogSettings, SimulationSettings, parse_settings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.simulation import Source, open_source
 
 H = tng.HEADER["HubbleParam"]
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.integrate import dblquad
 
-from components.projection import _kernel
-from components.projection.backends import backend
-from components.projection.frame import Frame
+from ssfr.components.projection import _kernel
+from ssfr.components.projection.backends import backend
+from ssfr.components.projection.frame import Frame
 
 FRAME = Frame(width_kpc=64.0, depth_kpc=math.inf, pixels=64, bins=64.0)
 """One kpc a pixel, from -32 to 32."""

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from map_samples import sample_table
 
-from components.config import SplitSettings
-from components.errors import InputError
-from components.preprocessing.split import AUDITS, SPLITS, audit_splits, split
+from ssfr.components.config import SplitSettings
+from ssfr.components.errors import InputError
+from ssfr.components.preprocessing.split import AUDITS, SPLITS, audit_splits, split
 
 
 def named(sample: pd.DataFrame, result: pd.DataFrame) -> dict[tuple[int, int], str]:

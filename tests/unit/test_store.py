@@ -20,10 +20,10 @@ from stored_artifacts import (
     write_artifact,
 )
 
-from components.config.storage import StorageSettings
-from components.errors import DamagedArtifactError, InputError
-from components.storage.manifest import MANIFEST, files_of
-from components.storage.store import (
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.storage.manifest import MANIFEST, files_of
+from ssfr.components.storage.store import (
     Bucket,
     ChangedDocumentError,
     Store,
@@ -31,7 +31,7 @@ from components.storage.store import (
     open_store,
     parse_location,
 )
-from components.storage.workdir import StoreWorkdir
+from ssfr.components.storage.workdir import StoreWorkdir
 
 HOUR = 3600.0
 words = st.from_regex(r"\A[A-Za-z0-9_][A-Za-z0-9._=+-]{0,10}\Z").filter(lambda word: word != MANIFEST)

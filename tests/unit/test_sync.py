@@ -11,14 +11,14 @@ from served_models import label, served, server_config, write_version
 from stored_artifacts import Said
 from tensorflow_serving.config.model_server_config_pb2 import ModelServerConfig
 
-from components.config import Settings
-from components.errors import InputError
-from components.processes import locked
-from components.serving import sync as module
-from components.serving.remote import RemoteRepository
-from components.serving.repository import CHAMPION, ModelFolder
-from components.serving.sync import CONFIG, STATE, ModelSync, sync
-from components.storage.manifest import MANIFEST
+from ssfr.components.config import Settings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.processes import locked
+from ssfr.components.serving.repository import sync as module
+from ssfr.components.serving.repository.folder import CHAMPION, ModelFolder
+from ssfr.components.serving.repository.remote import RemoteRepository
+from ssfr.components.serving.repository.sync import CONFIG, STATE, ModelSync, sync
+from ssfr.components.storage.manifest import MANIFEST
 
 
 class Follower:

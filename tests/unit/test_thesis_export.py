@@ -6,10 +6,10 @@ from evaluation_samples import settings
 from PIL import Image
 from report_samples import THESIS_CASES, whole, write_maps
 
-from components.evaluation import report, thesis_export
-from components.imagesets.reader import MapReader
-from components.preprocessing.label_table import read_candidates
-from components.preprocessing.safe_pickle import load_arrays
+from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.preprocessing.label_table import read_candidates
+from ssfr.components.preprocessing.safe_pickle import load_arrays
+from ssfr.components.report import page, thesis_export
 
 
 @pytest.fixture
@@ -81,7 +81,7 @@ def test_the_report_writes_them_only_on_request(tmp_path, pictures, wanted):
     write_maps(maps, found.galaxies)
     output = tmp_path / "output"
     with MapReader(maps, found.galaxies) as reader:
-        report.write_report(output, found, reader, pictures)
+        page.write_report(output, found, reader, pictures)
     assert (output / "thesis" / "png").is_dir() == (wanted == "thesis")
     assert (output / "report.html").stat().st_size < 4_000_000
     assert (output / "model-card.md").is_file()

@@ -14,9 +14,9 @@ import tng_files as tng
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from components.config import SimulationSettings
-from components.errors import InputError
-from components.simulation import Source, is_of_cells, is_of_simulation, is_of_snapshot, open_source
+from ssfr.components.config import SimulationSettings
+from ssfr.components.errors import InputError
+from ssfr.components.simulation import Source, is_of_cells, is_of_simulation, is_of_snapshot, open_source
 
 LIMITS = SimulationSettings()
 

@@ -16,7 +16,7 @@ import pytest
 from sklearn.linear_model import RidgeCV
 from training_samples import discs, write_prepared
 
-from components.config import (
+from ssfr.components.config import (
     Case,
     CompactSettings,
     EvaluationSettings,
@@ -25,16 +25,16 @@ from components.config import (
     Vgg16Settings,
     parse_settings,
 )
-from components.errors import InputError
-from components.models.folder import members, read_description, read_weights, write_failure
-from components.models.interval import calibrate
-from components.models.networks import LOSSES, build_compact, build_head, dropouts, wake_head
-from components.models.predictor import Predictor, predict_all
-from components.models.weights import random_weights
-from components.progress import SILENT, Progress
-from components.training.loop import BrokenTrainingError, Dataset, build_optimizer, fit, turned
-from components.training.plan import check_settings, engine
-from components.training.train import run
+from ssfr.components.errors import InputError
+from ssfr.components.models.folder import members, read_description, read_weights, write_failure
+from ssfr.components.models.interval import calibrate
+from ssfr.components.models.networks import LOSSES, build_compact, build_head, dropouts, wake_head
+from ssfr.components.models.predictor import Predictor, predict_all
+from ssfr.components.models.weights import random_weights
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.training.loop import BrokenTrainingError, Dataset, build_optimizer, fit, turned
+from ssfr.components.training.plan import check_settings, engine
+from ssfr.components.training.train import run
 
 SMALL = CompactSettings(input_pixels=16, widths=(8, 16), dense=16)
 
@@ -162,9 +162,9 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(few, tmp_path):
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
-from components import progress
-from components.config import parse_settings
-from components.training.train import run
+from ssfr.components.runtime import progress
+from ssfr.components.config import parse_settings
+from ssfr.components.training.train import run
 
 maps, prepared, settings, output, name, epoch = sys.argv[1:]
 progress.Task._every_s = 0.0  # every event counts here
@@ -392,7 +392,7 @@ def test_the_compiled_steps_are_those_of_the_plain_keras_loop(
 ):
     """Same batches, a last one that is smaller, no dropout: the same weights, to float32 rounding."""
     if not resident:
-        monkeypatch.setattr("components.training.loop._RESIDENT_BYTES", 0)
+        monkeypatch.setattr("ssfr.components.training.loop._RESIDENT_BYTES", 0)
     generator = np.random.default_rng(0)
     features = unit * np.abs(generator.normal(size=(50, *shape))).astype(ml_dtypes.bfloat16)
     labels = generator.normal(0.5, 1, 50).astype(np.float32)

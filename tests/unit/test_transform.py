@@ -16,9 +16,9 @@ from map_samples import FIELDS, physical_maps
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
-from components.config import Case, Filter, PreprocessingSettings
-from components.imagesets.spec import IMAGE_FIELDS, ChannelScale, ImageSpec, MapAttributes
-from components.imagesets.transform import (
+from ssfr.components.config import Case, Filter, PreprocessingSettings
+from ssfr.components.imagesets.spec import IMAGE_FIELDS, ChannelScale, ImageSpec, MapAttributes
+from ssfr.components.imagesets.transform import (
     composite,
     eight_bits,
     gaussian_matrix,

@@ -16,18 +16,18 @@ import numpy as np
 import pytest
 from astropy.cosmology import FlatLambdaCDM
 
-from components.config import UniverseSettings
-from components.errors import InputError, LockedError
-from components.progress import SILENT, Progress
-from components.simulation import MARKER
-from components.simulation.universe import write_universe
-from components.simulation.universe.cells import make_halo_data
-from components.simulation.universe.cosmology import BOX_CKPC_H, REDSHIFTS, age_gyr, scale_factor
-from components.simulation.universe.gas import Gas, Phase, equation_of_state_k, make_gas
-from components.simulation.universe.halos import FRAGMENT, halo_count, make_halo
-from components.simulation.universe.laws import star_formation_rate
-from components.simulation.universe.recipe import HYDROGEN_PER_MSUN_KPC3, THRESHOLD_CM3, Galaxy
-from components.units import BOLTZMANN_ERG_K, PROTON_MASS_G
+from ssfr.components.config import UniverseSettings
+from ssfr.components.errors import InputError, LockedError
+from ssfr.components.runtime.progress import SILENT, Progress
+from ssfr.components.simulation import MARKER
+from ssfr.components.simulation.universe import write_universe
+from ssfr.components.simulation.universe.cells import make_halo_data
+from ssfr.components.simulation.universe.cosmology import BOX_CKPC_H, REDSHIFTS, age_gyr, scale_factor
+from ssfr.components.simulation.universe.gas import Gas, Phase, equation_of_state_k, make_gas
+from ssfr.components.simulation.universe.halos import FRAGMENT, halo_count, make_halo
+from ssfr.components.simulation.universe.laws import star_formation_rate
+from ssfr.components.simulation.universe.recipe import HYDROGEN_PER_MSUN_KPC3, THRESHOLD_CM3, Galaxy
+from ssfr.components.units import BOLTZMANN_ERG_K, PROTON_MASS_G
 
 GAS, STARS = 0, 4
 SNAPSHOTS = (99, 98, 91)
@@ -593,8 +593,9 @@ def test_a_killed_call_goes_on_and_ends_the_same(tmp_path: Path) -> None:
         galaxies=6, snapshots=(99, 95), cells_min=20000, cells_max=20000, chunks=8, workers=2
     )
     script = (
-        "from pathlib import Path; from components.config import UniverseSettings;"
-        "from components.progress import SILENT; from components.simulation.universe import write_universe;"
+        "from pathlib import Path; from ssfr.components.config import UniverseSettings;"
+        "from ssfr.components.runtime.progress import SILENT;"
+        "from ssfr.components.simulation.universe import write_universe;"
         f"write_universe(Path({str(tmp_path / 'killed')!r}),"
         f" UniverseSettings.model_validate_json({settings.model_dump_json()!r}), SILENT)"
     )

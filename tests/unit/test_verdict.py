@@ -12,8 +12,8 @@ from evaluation_samples import (
     ten_case_settings,
 )
 
-from components.evaluation.assess import assess
-from components.evaluation.verdict import findings
+from ssfr.components.evaluation.assess import assess
+from ssfr.components.statistics.verdict import findings
 
 PARTS = [
     {"name": "fine", "filter": {"kind": "structures", "sigma": 1, "unit": "kpc"}},

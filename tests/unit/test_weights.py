@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from training_samples import VGG16_SHAPES, write_vgg16_weights
 
-from components.errors import InputError
-from components.models.networks import build_backbone
-from components.models.weights import VGG16_FILE, load_backbone, published_file
+from ssfr.components.errors import InputError
+from ssfr.components.models.networks import build_backbone
+from ssfr.components.models.weights import VGG16_FILE, load_backbone, published_file
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from stored_artifacts import FILES, contents, write_artifact
 
-from components.config.storage import StorageSettings
-from components.errors import InputError
-from components.progress import SILENT
-from components.storage.folder import FolderStore
-from components.storage.workdir import StoreWorkdir
+from ssfr.components.config.storage import StorageSettings
+from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.storage.folder import FolderStore
+from ssfr.components.storage.workdir import StoreWorkdir
 
 
 class Awaited(FolderStore):

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from components.projection.frame import Frame
+from ssfr.components.projection.frame import Frame
 
 Name = Literal["native", "reference"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from components.projection import _kernel
-from components.projection.backends import Counts, Overhang
-from components.projection.frame import Frame
+from ssfr.components.projection import _kernel
+from ssfr.components.projection.backends import Counts, Overhang
+from ssfr.components.projection.frame import Frame
 
 
 def project(

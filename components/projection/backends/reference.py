@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from components.projection.backends import Counts, Overhang
-from components.projection.frame import Frame
+from ssfr.components.projection.backends import Counts, Overhang
+from ssfr.components.projection.frame import Frame
 
 _SAMPLES = 16
 """No support of a cell has fewer squares in which the kernel is integrated by Gauss' rule of 3 x 3 points."""

@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from components.config import UniverseSettings
-from components.simulation.universe.cosmology import (
+from ssfr.components.config import UniverseSettings
+from ssfr.components.simulation.universe.cosmology import (
     BOX_CKPC_H,
     HUBBLE,
     REDSHIFTS,
     age_gyr,
     scale_factor,
 )
-from components.simulation.universe.gas import Gas, Phase, electron_abundance, make_gas
-from components.simulation.universe.halos import (
+from ssfr.components.simulation.universe.gas import Gas, Phase, electron_abundance, make_gas
+from ssfr.components.simulation.universe.halos import (
     FRAGMENT,
     OUTER_FUZZ_CELLS,
     Halo,
@@ -25,10 +25,10 @@ from components.simulation.universe.halos import (
     halo_count,
     make_halo,
 )
-from components.simulation.universe.laws import star_formation_rate
-from components.simulation.universe.recipe import HYDROGEN_PER_MSUN_KPC3, Array
-from components.simulation.universe.stars import Stars, make_stars
-from components.units import (
+from ssfr.components.simulation.universe.laws import star_formation_rate
+from ssfr.components.simulation.universe.recipe import HYDROGEN_PER_MSUN_KPC3, Array
+from ssfr.components.simulation.universe.stars import Stars, make_stars
+from ssfr.components.units import (
     BOLTZMANN_ERG_K,
     CODE_MASS_MSUN,
     ENERGY_OVER_MASS_CGS,

@@ -9,7 +9,7 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
-from components.simulation.universe.recipe import (
+from ssfr.components.simulation.universe.recipe import (
     HYDROGEN_PER_MSUN_KPC3,
     THRESHOLD_CM3,
     Array,

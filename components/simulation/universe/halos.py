@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.config import UniverseSettings
-from components.simulation.universe.cosmology import (
+from ssfr.components.config import UniverseSettings
+from ssfr.components.simulation.universe.cosmology import (
     BOX_CKPC_H,
     HUBBLE,
     KPC_PER_KM_S_GYR,
     REDSHIFTS,
     lookback_gyr,
 )
-from components.simulation.universe.recipe import Array, Galaxy, GalaxyTree, Masses
+from ssfr.components.simulation.universe.recipe import Array, Galaxy, GalaxyTree, Masses
 
 FRAGMENT = 99
 """Slot of a lump of gas and stars that is no galaxy (SubhaloFlag 0, in no tree)."""

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
-from components.simulation.universe.gas import Gas, Phase
-from components.simulation.universe.recipe import THRESHOLD_CM3, Array, Galaxy
+from ssfr.components.simulation.universe.gas import Gas, Phase
+from ssfr.components.simulation.universe.recipe import THRESHOLD_CM3, Array, Galaxy
 
 Law = Literal["schmidt", "small_clumps", "mass_clumps", "temperature", "none"]
 

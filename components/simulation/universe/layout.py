@@ -13,9 +13,9 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from components.config import UniverseSettings
-from components.simulation.universe import cosmology
-from components.simulation.universe.cells import (
+from ssfr.components.config import UniverseSettings
+from ssfr.components.simulation.universe import cosmology
+from ssfr.components.simulation.universe.cells import (
     GAS,
     GAS_FIELDS,
     GROUP_FIELDS,
@@ -26,7 +26,7 @@ from components.simulation.universe.cells import (
     Table,
     empty_table,
 )
-from components.simulation.universe.halos import OUTER_FUZZ_CELLS, halo_count, make_halo
+from ssfr.components.simulation.universe.halos import OUTER_FUZZ_CELLS, halo_count, make_halo
 
 Integers = NDArray[np.int64]
 

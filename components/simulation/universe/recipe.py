@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from components.simulation.universe.cosmology import KPC_PER_KM_S_GYR, virial_velocity_km_s
-from components.units import HYDROGEN_FRACTION, KPC_CM, PROTON_MASS_G, SOLAR_MASS_G
+from ssfr.components.simulation.universe.cosmology import KPC_PER_KM_S_GYR, virial_velocity_km_s
+from ssfr.components.units import HYDROGEN_FRACTION, KPC_CM, PROTON_MASS_G, SOLAR_MASS_G
 
 Array = NDArray[np.float64]
 

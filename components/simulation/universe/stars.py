@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from components.simulation.universe.gas import Gas, rotation, to_box
-from components.simulation.universe.recipe import Array, Galaxy
+from ssfr.components.simulation.universe.gas import Gas, rotation, to_box
+from ssfr.components.simulation.universe.recipe import Array, Galaxy
 
 YOUNG_GYR = 0.1
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from components.simulation.universe.cells import Table
-from components.simulation.universe.halos import FRAGMENT
-from components.simulation.universe.layout import Plan
+from ssfr.components.simulation.universe.cells import Table
+from ssfr.components.simulation.universe.halos import FRAGMENT
+from ssfr.components.simulation.universe.layout import Plan
 
 _TREE_STRIDE = 10**8
 """SubhaloIDs of two trees are this far apart; within a tree they count the rows."""

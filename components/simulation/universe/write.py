@@ -19,14 +19,14 @@ from typing import Any
 import h5py
 import numpy as np
 
-from components.config import UniverseSettings
-from components.errors import InputError, LockedError
-from components.processes import die_with
-from components.progress import Progress, Task
-from components.simulation.source import MARKER
-from components.simulation.universe.cells import GAS, HaloData, Table, make_halo_data, make_outer_fuzz
-from components.simulation.universe.cosmology import REDSHIFTS
-from components.simulation.universe.layout import (
+from ssfr.components.config import UniverseSettings
+from ssfr.components.errors import InputError, LockedError
+from ssfr.components.runtime.processes import die_with
+from ssfr.components.runtime.progress import Progress, Task
+from ssfr.components.simulation.source import MARKER
+from ssfr.components.simulation.universe.cells import GAS, HaloData, Table, make_halo_data, make_outer_fuzz
+from ssfr.components.simulation.universe.cosmology import REDSHIFTS
+from ssfr.components.simulation.universe.layout import (
     ChunkWriter,
     Plan,
     catalogue_path,
@@ -37,8 +37,8 @@ from components.simulation.universe.layout import (
     write_offsets,
     write_table,
 )
-from components.simulation.universe.trees import build_trees, rows_of_snapshot
-from components.storage.artifact import atomic_file, read_json, write_json
+from ssfr.components.simulation.universe.trees import build_trees, rows_of_snapshot
+from ssfr.components.storage.artifact import atomic_file, read_json, write_json
 
 RECIPE = 1
 """Version of docs/universe.md: universes of another version are never continued."""

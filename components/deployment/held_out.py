@@ -1,0 +1,35 @@
+"""Held-out galaxies asked of a server, beside what was predicted offline."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.serving.client.client import Answer, Client
+
+CHECKED = 64
+"""Galaxies at most that are sent through a server and compared."""
+
+
+def ask(client: Client, reader: MapReader, most: int | None = None) -> Answer:
+    """Send the first `most` galaxies of a reader; None: all."""
+    raw = reader.maps(np.arange(len(reader))[:most])
+    if reader.attributes.is_images:
+        return client.predict_images(raw.transpose(0, 2, 3, 1))
+    return client.predict_maps(raw)
+
+
+def largest_difference(served: Answer, offline: pd.DataFrame) -> float:
+    """Return the largest difference [dex], of predictions and of the ends of their intervals.
+
+    Parameters
+    ----------
+    served
+        Of n galaxies.
+    offline
+        n rows of predictions.parquet, in the same order.
+    """
+    pairs = ((served.log10_ssfr, "predicted"), (served.lower, "lower"), (served.upper, "upper"))
+    # np.max hands a NaN on, which no tolerance lets through; Python's own max may lose it.
+    return float(np.max([np.abs(answer - offline[name].to_numpy()).max() for answer, name in pairs]))

@@ -1,0 +1,174 @@
+"""What a study found, in sentences: its headline, its verdict on the best case, and what limits it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ssfr.components.report.study import SET_NAMES, SMALL_GROUPS, Study, interval
+from ssfr.components.statistics.verdict import findings
+
+_QUESTIONS = {
+    "knowledge": "Is anything known of the sSFR",
+    "property": "Which property knows most",
+    "part": "Which part knows most",
+    "combination": "Do several together know more than the best alone",
+    "scale": "Which scale knows most",
+}
+
+
+def headline(study: Study) -> str:
+    """Return data source, sample size, weights and seeds in one sentence."""
+    galaxies = study.galaxies
+    snapshots = galaxies["snapshot"].nunique()
+    sample = study.size({"galaxies": len(galaxies), "groups": galaxies["group"].nunique()})
+    times = f" at {snapshots} snapshots" if snapshots > 1 else ""
+    seeds = ", ".join(map(str, study.seeds))
+    return (
+        f"{study.origin}. {sample}{times}; {cases_in_words(study)}; {weights(study.models[study.best])}; "
+        f"seed{'s' if len(study.seeds) > 1 else ''} {seeds}."
+    )
+
+
+def cases_in_words(study: Study) -> str:
+    """Return how many cases there are, and how many of them failed."""
+    count = len(study.models)
+    failed = f" ({len(study.failed)} more failed)" if study.failed else ""
+    return f"{count} case{'s' if count > 1 else ''}{failed}"
+
+
+def network(model: Mapping[str, Any]) -> str:
+    """Return a model's network and its size."""
+    name = {"compact": "compact CNN", "vgg16": "VGG16, frozen, with a trained head"}.get(
+        model["model"], model["model"]
+    )
+    parameters = model["parameters"]
+    frozen = f", {parameters['frozen']:,} frozen" if parameters["frozen"] else ""
+    return f"{name}: {parameters['trainable']:,} trainable parameters{frozen}"
+
+
+def weights(model: Mapping[str, Any]) -> str:
+    """Return where a model's weights came from."""
+    backbone = model.get("backbone")
+    if not backbone:
+        return "weights trained from scratch"
+    if backbone["weights"] == "random":
+        return f"RANDOM backbone weights (seed {backbone.get('seed')}), not pretrained"
+    name = "ImageNet" if backbone["weights"] == "imagenet" else str(backbone["weights"])
+    return f"backbone weights: {name} (SHA-256 {str(backbone.get('sha256'))[:16]}…), head trained here"
+
+
+def answers(study: Study) -> list[tuple[str, str]]:
+    """Return what the study found: each question with its answer, and the sentence that says why."""
+    found = []
+    for one in findings(study.metrics):
+        about = f" of {one.about.replace('+', ', ')}" if one.about else ""
+        found.append((f"{_QUESTIONS[one.question]}{about}: {one.answer or 'left open'}.", one.text))
+    return found
+
+
+def verdict(study: Study) -> list[str]:
+    """Return what is to be said of the best case, in two or three sentences of plain text."""
+    shown = study.shown_set
+    case = study.metrics["cases"][study.best]
+    score = case["scores"][shown]["all"]
+    confidence = f"{study.metrics['confidence']:.0%}"
+    lines = [
+        f"On the {SET_NAMES[shown]} set ({study.size(score)}), {study.best} predicts log10 sSFR with "
+        f"RMSE {interval(score['rmse'])} dex and r = {interval(score['r'])} ({confidence} intervals)."
+    ]
+    gain = strongest_gain(study, shown)
+    if gain:
+        lines.append(_on_gain(study, *gain))
+    promotion = study.metrics["sets"]["promotion"]
+    if not promotion["galaxies"]:
+        lines.append("The promotion set is empty, so that nothing can be said for promoting it.")
+    elif case["beats_baselines"]:
+        lines.append(
+            f"On the promotion set ({study.size(promotion)}) it is better than every baseline"
+            f"{_least_sure(study)}: it may be promoted."
+        )
+    else:
+        names = ", ".join(study.label(name) for name in case["not_beaten"])
+        lines.append(
+            f"On the promotion set ({study.size(promotion)}) it does not beat: {names}. It has shown no "
+            "knowledge that these simple numbers lack, and is not to be promoted."
+        )
+    return lines
+
+
+def strongest_gain(study: Study, split: str) -> tuple[str, dict[str, float | None]] | None:
+    """Return the baseline over which the best case gains least in RMSE, and the gain; None without any."""
+    over = {
+        name: gain["rmse"]
+        for name, gain in study.metrics["cases"][study.best]["gains"][split]["all"].items()
+        if gain["rmse"]["value"] is not None
+    }
+    return min(over.items(), key=lambda item: item[1]["value"]) if over else None
+
+
+def caveats(study: Study) -> list[str]:
+    """Return what limits the result, most important first, as plain text."""
+    settings, counts = study.settings, study.metrics["sets"]
+    test = counts[study.shown_set]
+    found = []
+    if study.synthetic:
+        found.append(
+            "The galaxies are synthetic: the scores say that the program works, nothing about real galaxies."
+        )
+    if study.random_weights:
+        found.append("RANDOM backbone weights: the network was never pretrained.")
+    found += [f"Case {case} has no result: {reason}." for case, reason in study.failed.items()]
+    for case, model in study.models.items():
+        if broken := model.get("broken_starts"):
+            found.append(f"Case {case} took {len(broken) + 1} starts, as training broke down: {broken[-1]}.")
+    if test["groups"] < SMALL_GROUPS:
+        found.append(
+            f"Small sample: the {SET_NAMES[study.shown_set]} set has {study.size(test)}. Differences within "
+            "the intervals are not findings."
+        )
+    snapshots = study.galaxies["snapshot"].nunique()
+    if snapshots > 1 and study.not_by_tree:
+        found.append(
+            f"{study.not_by_tree} of {len(study.galaxies)} galaxies, over {snapshots} snapshots, are not "
+            "kept together by merger tree: the same galaxy at another time may be in the training set, so "
+            "the scores are too good."
+        )
+    if not counts["validation"]["galaxies"]:
+        found.append("There is no validation set: nothing was chosen on held-out galaxies.")
+    if test["at_floor"]:
+        found.append(
+            f"{test['at_floor']} of the {test['galaxies']} {SET_NAMES[study.shown_set]} galaxies are at the "
+            f"floor ({settings.preprocessing.label.floor_log10_ssfr:g} dex of 1/yr): scores are given with "
+            "and without them."
+        )
+    if "baseline_cells" not in study.metrics["cases"]:
+        found.append("The data have no count of gas cells: that baseline is left out.")
+    if not study.from_images:
+        found.append(
+            "In the simulations the SFR of a cell follows from its density, so a map of gas mass nearly "
+            "holds the label. What the network learned from structure is its gain over the baselines, not r."
+        )
+    return found
+
+
+def _least_sure(study: Study) -> str:
+    """Return over which baseline the best case's gain on the promotion set is least sure, and how sure."""
+    found = study.metrics["cases"][study.best]["promotion"]
+    if found["hardest"] is None:
+        return ""
+    sure = study.probability(found["probability"])
+    return f" (least surely than the {study.label(found['hardest'])}: probability {sure})"
+
+
+def _on_gain(study: Study, baseline: str, gain: Mapping[str, float | None]) -> str:
+    lower = (gain["value"] or 0.0) >= 0.0
+    ends = {"value": gain["value"], "lower": gain["upper"], "upper": gain["lower"]}
+    worse = {name: None if end is None else -end for name, end in ends.items()}
+    zero = ""
+    if gain["lower"] is not None and gain["upper"] is not None:
+        zero = f"; the interval {'excludes' if gain['lower'] > 0 or gain['upper'] < 0 else 'includes'} zero"
+    return (
+        f"Its RMSE is {'lower' if lower else 'higher'} than that of the strongest baseline there, "
+        f"{study.label(baseline)}, by {interval(gain if lower else worse)} dex{zero}."
+    )

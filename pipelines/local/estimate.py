@@ -1,0 +1,160 @@
+"""Says, before a run starts, how long it will take and how much disk it needs."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from ssfr.components.config import Case, Settings
+from ssfr.components.errors import InputError
+from ssfr.components.storage.artifact import STAGING, read_json
+from ssfr.components.storage.manifest import MANIFEST
+
+# Measured on two cores of a 2024 server processor; an estimate need only be right to a factor of two.
+_CELLS_PER_S = 1.5e6
+_COMPACT_S_PER_PIXEL_EPOCH = 2.5e-7
+_FEATURE_S_PER_IMAGE = {"bfloat16": 0.05, "float32": 0.15}
+_HEAD_S_PER_IMAGE_EPOCH = 3e-5
+_START_S = 60.0
+_FEATURE_VALUES = 8 * 8 * 512
+_FEATURE_BYTES = {"bfloat16": 2, "float32": 4}
+_AUDITS = 3
+_MOST_WORKERS = 2  # of Kubeflow's runner on one machine
+_BLOCK_MEANS = 4  # ssfr.components.models.networks has it too, but loads Keras
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of a run that finds nothing done yet.
+
+    Attributes
+    ----------
+    galaxies
+        In the sample.
+    seconds
+        In all.
+    map_bytes
+        Of the maps, before compression.
+    feature_bytes
+        Of the features of the cases that are trained at the same time; they go when a case is whole.
+    sample, settings
+        Of the run: the artifact of its sample.
+    """
+
+    sample: Path
+    settings: Settings
+    galaxies: int
+    seconds: float
+    map_bytes: float
+    feature_bytes: float
+
+    @property
+    def disk_bytes(self) -> float:
+        """The most that is on the disk at a time."""
+        return self.map_bytes + self.feature_bytes
+
+    def __str__(self) -> str:
+        return (
+            f"{self.galaxies} galaxies: about {_duration(self.seconds)} on two cores, "
+            f"{self.disk_bytes / 1e9:.2g} GB of disk at most"
+        )
+
+
+def estimate(sample: Path, settings: Settings) -> Estimate:
+    """Return the time and disk that a run needs for the sample in the folder `sample`."""
+    projection = settings.projection
+    column = "halo_gas_cells" if projection.gas_of == "halo" else "gas_cells"
+    table = pd.read_parquet(sample / "sample.parquet")
+    galaxies, cells = len(table), int(table[column].sum()) if column in table else 0
+    costs = [_case(case, galaxies, settings) for case in settings.cases]
+    of_images = any(sample.glob("maps-*.h5"))  # an image catalogue is sample and maps in one
+    return Estimate(
+        sample,
+        settings,
+        galaxies,
+        seconds=_START_S + cells / _CELLS_PER_S + sum(seconds for seconds, _ in costs),
+        map_bytes=0.0
+        if of_images
+        else 4.0 * galaxies * len({*projection.fields, "mass"}) * projection.pixels**2,
+        feature_bytes=sum(
+            sorted(feature_bytes for _, feature_bytes in costs)[
+                -min(settings.training.workers, _MOST_WORKERS) :
+            ]
+        ),
+    )
+
+
+def check_disk(needed: Estimate, workdir: Path) -> None:
+    """Refuse to start what cannot end.
+
+    Parameters
+    ----------
+    needed
+        Of the run.
+    workdir
+        Of the run; what an earlier one with the same sample and settings left there counts as done.
+
+    Raises
+    ------
+    InputError
+        The file system of `workdir` has less space than is still needed.
+    """
+    drawn = any(_is_of(folder, needed) for folder in (workdir / "projection").glob("*"))
+    maps = 0.0 if drawn else needed.map_bytes - min(needed.map_bytes, _held(workdir, "projection"))
+    missing = maps + needed.feature_bytes - min(needed.feature_bytes, _held(workdir, "training"))
+    free = shutil.disk_usage(workdir).free
+    if free < missing:
+        raise InputError(
+            f"{workdir}: {free / 1e9:.2g} GB free, but the run may need {missing / 1e9:.2g} GB more; "
+            "free some, or choose another --workdir"
+        )
+
+
+def _case(case: Case, galaxies: int, settings: Settings) -> tuple[float, float]:
+    """Return the seconds of training and evaluating a case, and the bytes of its features."""
+    training, split = settings.training, settings.preprocessing.split
+    audits = _AUDITS if settings.evaluation.audit_case == case.name else 0
+    network_epochs = galaxies * training.epochs * (training.seeds + audits)
+    if training.model == "vgg16":
+        chosen = training.vgg16.features
+        # Evaluation computes features as the server does, in float32.
+        held_out = split.validation + split.test + split.promotion + audits * split.test
+        seconds = galaxies * (_FEATURE_S_PER_IMAGE[chosen] + held_out * _FEATURE_S_PER_IMAGE["float32"])
+        seconds += network_epochs * _HEAD_S_PER_IMAGE_EPOCH
+        return seconds, float(galaxies * _FEATURE_VALUES * _FEATURE_BYTES[chosen])
+    pixels = min(training.compact.input_pixels, settings.projection.pixels) ** 2
+    channels = 3 if settings.preprocessing.pixel_type == "uint8" else len(case.channels)
+    means = _BLOCK_MEANS if settings.projection.pixels > training.compact.input_pixels else 1
+    bytes_each = 4.0 * means * channels * pixels
+    return network_epochs * pixels * _COMPACT_S_PER_PIXEL_EPOCH, galaxies * bytes_each
+
+
+def _is_of(folder: Path, needed: Estimate) -> bool:
+    """Whether an artifact holds the maps of the run's sample, drawn with its settings."""
+    wanted = needed.settings.projection.model_dump(mode="json")
+    try:
+        made = read_json(folder / MANIFEST)
+        drawn = made["settings"]["projection"].items()
+        of_sample = made["inputs"]["sample"]["key"] == needed.sample.name
+    except (InputError, AttributeError, KeyError, TypeError):
+        return False  # unfinished or none of ours: whoever reads it says so
+    return of_sample and all(wanted.get(name) == value for name, value in drawn)
+
+
+def _held(workdir: Path, step: str) -> int:
+    """Return the bytes that a killed run left of a step; a run that ends removes them."""
+    return sum(path.stat().st_size for path in _files(workdir / STAGING, f"{step}-*/**/*"))
+
+
+def _files(folder: Path, pattern: str) -> Iterator[Path]:
+    return (path for path in folder.glob(pattern) if path.is_file())
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
