@@ -355,7 +355,7 @@ def test_the_verification_of_live_servers_has_a_pod_like_the_others():
     container, pod = pipeline.containers["verification"], pipeline.pods["verification"]
     assert container["image"].startswith("ssfr/train:")
     assert container["resources"]["resourceMemoryLimit"] == "8192Mi"
-    assert container["args"][-1] == code_digest("verification")
+    assert container["args"][-1] == code_digest("deployment")
     assert {"secretAsEnv", "imagePullPolicy"} <= set(pod)
     assert "deployment" in pipeline.tasks["verification"]["dependentTasks"]
     assert "retryPolicy" in pipeline.tasks["verification"]
