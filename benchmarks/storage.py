@@ -28,7 +28,8 @@ from ssfr.components.config.storage import StorageSettings
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import publish, verify
-from ssfr.components.storage.store import Store, open_store
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import Store
 
 FAULTS = 1000
 SHARE = 0.25

@@ -17,7 +17,8 @@ from typing import IO, Any
 
 from ssfr.components.config.storage import StorageSettings
 from ssfr.components.runtime.progress import SILENT, Progress
-from ssfr.components.storage.store import Store, open_store
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import Store
 
 ACCESS_KEY, SECRET_KEY = "study:pipeline", "not-a-secret"
 READER_ACCESS_KEY, READER_SECRET_KEY = "study:stranger", "not-a-secret-either"

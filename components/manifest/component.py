@@ -35,7 +35,7 @@ def manifest(
     from ssfr.components.manifest.record import summary as page
     from ssfr.components.steps.step import parse_settings_json
     from ssfr.components.storage.ledger import run_name
-    from ssfr.components.storage.store import open_store
+    from ssfr.components.storage.opening import open_store
 
     parsed = parse_settings_json(settings)
     asked = {"workdir": workdir, "data": data, "origin": origin, "repository": repository}

@@ -17,7 +17,7 @@ from ssfr.components.runtime.processes import die_with, owner_on_this_machine
 from ssfr.components.runtime.progress import EventFile, LogLines, Progress, disk_is_full, has_error
 from ssfr.components.storage.artifact import Origin, read_json, sha256_json, write_json
 from ssfr.components.storage.ledger import ended, note, run_name
-from ssfr.components.storage.store import Bucket, parse_location
+from ssfr.components.storage.location import Bucket, parse_location
 from ssfr.components.storage.upload import find
 from ssfr.components.storage.workdir import Workdir, open_workdir
 

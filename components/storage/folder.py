@@ -22,13 +22,13 @@ from ssfr.components.storage.files import (
     staged,
     write_checked,
 )
+from ssfr.components.storage.location import check_key
 from ssfr.components.storage.manifest import MANIFEST, files_of, manifest_in, manifest_of, source_of
 from ssfr.components.storage.store import (
     ChangedDocumentError,
     Document,
     Stored,
     check_document,
-    check_key,
     decode_document,
     encode_document,
     expired,

@@ -27,16 +27,15 @@ from ssfr.components.storage.files import (
     staged,
     write_checked,
 )
+from ssfr.components.storage.location import Bucket, check_key
 from ssfr.components.storage.manifest import MANIFEST, files_of, manifest_in, manifest_of, source_of
 from ssfr.components.storage.s3_calls import S3Error
 from ssfr.components.storage.s3_objects import Objects
 from ssfr.components.storage.store import (
-    Bucket,
     ChangedDocumentError,
     Document,
     Stored,
     check_document,
-    check_key,
     decode_document,
     encode_document,
     expired,

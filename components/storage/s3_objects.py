@@ -14,9 +14,9 @@ from ssfr.components.config.storage import StorageSettings
 from ssfr.components.errors import DamagedArtifactError, InputError
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.files import Checked
+from ssfr.components.storage.location import Bucket
 from ssfr.components.storage.manifest import MANIFEST, FileEntry
 from ssfr.components.storage.s3_calls import BrokenAnswerError, Calls, S3Error
-from ssfr.components.storage.store import Bucket
 
 ABSENT = {"NoSuchKey"}
 _MOST_PARTS = 1000

@@ -14,8 +14,10 @@ from ssfr.components.config.storage import StorageSettings
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import listed, sha256_json
+from ssfr.components.storage.location import Bucket, check_there, parse_location
 from ssfr.components.storage.manifest import MANIFEST
-from ssfr.components.storage.store import Bucket, Store, check_there, expired, open_store, parse_location
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import Store, expired
 
 _STEP = "upload"
 

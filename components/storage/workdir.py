@@ -12,7 +12,9 @@ from ssfr.components.config.storage import StorageSettings
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import Origin, Verified, run_step, sha256_json, step_key
-from ssfr.components.storage.store import Store, check_key, open_store, parse_location
+from ssfr.components.storage.location import check_key, parse_location
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import Store
 
 _PARTS = ".parts"
 """Below a mirror: artifacts of which only some files are here."""
@@ -61,7 +63,7 @@ def open_workdir(location: str, settings: StorageSettings, progress: Progress) -
     Raises
     ------
     InputError
-        As `ssfr.components.storage.store.open_store`.
+        As `ssfr.components.storage.opening.open_store`.
     """
     store, place = open_store(location, settings, progress), parse_location(location)
     if isinstance(place, Path):

@@ -14,7 +14,7 @@ from ssfr.components.config import Settings, load_settings
 from ssfr.components.config.cluster import ClusterSettings
 from ssfr.components.errors import InputError
 from ssfr.components.storage.artifact import atomic_file
-from ssfr.components.storage.store import Bucket, parse_location
+from ssfr.components.storage.location import Bucket, parse_location
 from ssfr.pipelines.options import Overrides, Preset, origin, parse_overrides, preset_path
 from ssfr.pipelines.placement import DATA_MOUNT
 

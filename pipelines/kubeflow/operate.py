@@ -18,7 +18,9 @@ from ssfr.components.runtime.progress import Progress
 from ssfr.components.serving.repository.folder import CANARY, STABLE
 from ssfr.components.serving.repository.remote import RemoteRepository
 from ssfr.components.storage.artifact import read_json
-from ssfr.components.storage.store import Bucket, check_there, expired, open_store, parse_location
+from ssfr.components.storage.location import Bucket, check_there, parse_location
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import expired
 from ssfr.pipelines.display import display
 from ssfr.pipelines.study import IMAGE_STEPS, STEPS
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ssfr.components.config import load_settings
-from ssfr.components.storage.store import Store, open_store
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import Store
 
 _NAMESPACE = "ssfr"
 

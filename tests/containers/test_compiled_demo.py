@@ -20,7 +20,8 @@ from s3_server import ACCESS_KEY, REGION, SECRET_KEY, S3Server
 from small_demo import SIMULATE, overrides
 
 from ssfr.components.config.storage import StorageSettings
-from ssfr.components.storage.store import Store, open_store
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import Store
 from ssfr.pipelines.local.runner import RunLog
 
 BUCKET = "study"

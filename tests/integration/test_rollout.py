@@ -34,7 +34,7 @@ from ssfr.components.serving.repository.folder import Champion
 from ssfr.components.serving.repository.remote import RemoteRepository
 from ssfr.components.serving.repository.sync import CONFIG
 from ssfr.components.serving.server.server import Server
-from ssfr.components.storage.store import open_store
+from ssfr.components.storage.opening import open_store
 from ssfr.pipelines.kubeflow import operate
 
 MAPS = np.zeros((1, 1, 4, 4), np.float32)

@@ -31,8 +31,9 @@ from stored_artifacts import (
 
 from ssfr.components.errors import DamagedArtifactError, InputError
 from ssfr.components.storage.manifest import MANIFEST
+from ssfr.components.storage.opening import open_store
 from ssfr.components.storage.s3_calls import S3Error
-from ssfr.components.storage.store import ChangedDocumentError, Document, Store, open_store
+from ssfr.components.storage.store import ChangedDocumentError, Document, Store
 
 ROOT = Path(__file__).resolve().parents[2]
 PART = 5 << 20
@@ -141,7 +142,7 @@ PUBLISHER = """
     import sys
     from pathlib import Path
     from ssfr.components.config.storage import StorageSettings
-    from ssfr.components.storage.store import open_store
+    from ssfr.components.storage.opening import open_store
 
     location, settings, folder, key = sys.argv[1:]
     store = open_store(location, StorageSettings.model_validate_json(settings))
@@ -513,7 +514,7 @@ MEMORY = """
     import sys
     from pathlib import Path
     from ssfr.components.config.storage import StorageSettings
-    from ssfr.components.storage.store import open_store
+    from ssfr.components.storage.opening import open_store
 
     def kb(field):
         lines = Path("/proc/self/status").read_text().splitlines()

@@ -18,7 +18,7 @@ from ssfr.components.serving.repository.remote import RemoteRepository
 from ssfr.components.serving.server.server import Server
 from ssfr.components.steps.step import open_step
 from ssfr.components.storage.ledger import RUN
-from ssfr.components.storage.store import open_store
+from ssfr.components.storage.opening import open_store
 from ssfr.components.storage.upload import upload
 from ssfr.pipelines.kubeflow.compile import compile_pipeline
 

@@ -22,7 +22,8 @@ from ssfr.components.projection.component import projection, projection_joined, 
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.simulation import open_source
 from ssfr.components.simulation.universe import write_universe
-from ssfr.components.storage.store import Store, open_store
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import Store
 from ssfr.components.storage.upload import upload
 
 

@@ -14,7 +14,8 @@ from ssfr.components.shards import Shard
 from ssfr.components.steps.step import Step
 from ssfr.components.storage import ledger
 from ssfr.components.storage.ledger import ended, forget, note, noted, run_name, write_ended, write_record
-from ssfr.components.storage.store import DOCUMENT_BYTES, open_store
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import DOCUMENT_BYTES
 from ssfr.components.storage.workdir import open_workdir
 
 SETTINGS = parse_settings({"cases": [{"name": "composite"}, {"name": "mass", "channels": ["mass"]}]}, "test")

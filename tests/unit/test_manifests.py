@@ -20,7 +20,7 @@ from kustomize import Manifest, compose, containers
 from ssfr.components.config import Settings, parse_settings
 from ssfr.components.config.cluster import ClusterSettings
 from ssfr.components.serving.repository.folder import CANARY, STABLE
-from ssfr.components.storage.store import Bucket, parse_location
+from ssfr.components.storage.location import Bucket, parse_location
 from ssfr.pipelines.kubeflow.operate import model_sync
 
 K8S = Path(__file__).resolve().parents[2] / "k8s"

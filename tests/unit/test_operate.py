@@ -14,7 +14,7 @@ from ssfr.components.runtime.progress import SILENT, Progress
 from ssfr.components.simulation import MARKER
 from ssfr.components.storage.artifact import publish, read_json, write_json
 from ssfr.components.storage.ledger import note
-from ssfr.components.storage.store import open_store
+from ssfr.components.storage.opening import open_store
 from ssfr.components.storage.upload import find, upload
 from ssfr.pipelines.cli.app import app
 

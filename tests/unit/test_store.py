@@ -22,15 +22,10 @@ from stored_artifacts import (
 
 from ssfr.components.config.storage import StorageSettings
 from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.storage.location import Bucket, check_key, parse_location
 from ssfr.components.storage.manifest import MANIFEST, files_of
-from ssfr.components.storage.store import (
-    Bucket,
-    ChangedDocumentError,
-    Store,
-    check_key,
-    open_store,
-    parse_location,
-)
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import ChangedDocumentError, Store
 from ssfr.components.storage.workdir import StoreWorkdir
 
 HOUR = 3600.0

@@ -22,7 +22,8 @@ from ssfr.components.serving.repository.folder import (
 )
 from ssfr.components.storage.artifact import remove_whole, write_json
 from ssfr.components.storage.manifest import MANIFEST
-from ssfr.components.storage.store import ChangedDocumentError, open_store
+from ssfr.components.storage.opening import open_store
+from ssfr.components.storage.store import ChangedDocumentError
 
 
 @dataclass(frozen=True)
