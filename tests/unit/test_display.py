@@ -76,7 +76,9 @@ def test_lines_nobody_reads_do_not_end_the_work():
         def flush(self):
             raise BrokenPipeError
 
-    Progress(LogLines(Closed())).say("hello")
+    sent = Closed()
+    Progress(LogLines(sent)).say("hello")
+    assert "hello" in sent.getvalue()
 
 
 def test_an_end_that_is_never_told_of_is_said_in_one_line(tmp_path):

@@ -268,10 +268,17 @@ def test_samples_of_any_size_can_be_drawn(tmp_path, count):
         )
     ):
         save(figure, tmp_path / f"{number}.png", dpi=40)
+        assert has_ink(tmp_path / f"{number}.png")
+
+
+def has_ink(path):
+    """Whether something other than one colour was drawn."""
+    return np.ptp(np.asarray(Image.open(path).convert("L"))) > 100
 
 
 def test_residuals_that_are_all_zero_can_be_drawn(tmp_path):
     save(charts.residual_histogram(np.zeros(5), "title"), tmp_path / "zero.png", dpi=40)
+    assert has_ink(tmp_path / "zero.png")
 
 
 def test_the_gallery_goes_from_the_most_to_the_least_star_forming(tmp_path):
