@@ -1,0 +1,141 @@
+"""What maps and labels are: JSON both ways, and every difference in one plain line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from identities import FIELDS, label_identity, map_identity, picture_identity
+
+from ssfr.components.errors import InputError
+from ssfr.components.identity.labels import LABEL, LabelIdentity
+from ssfr.components.identity.maps import MapIdentity
+
+MAPS, LABELS = map_identity(), label_identity()
+
+
+@pytest.mark.parametrize("identity", [MAPS, picture_identity(64), LABELS, label_identity(floor=None)])
+def test_an_identity_survives_json(identity: Any) -> None:
+    assert type(identity).parse(identity.model_dump_json(), "file", "again") == identity
+    assert type(identity).parse(json.loads(identity.model_dump_json()), "file", "again") == identity
+    assert identity.differences(identity) == ()
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"width": 45.0}, "width: 90 kpc here, 45 kpc there"),
+        ({"width_unit": "ckpc/h"}, "width: 90 kpc here, 90 ckpc/h there"),
+        ({"width": 90.0 + 1e-13}, "width: 90 kpc here, 90.0000000000001 kpc there"),
+        ({"depth": None}, "depth: 90 kpc here, unlimited there"),
+        ({"gas_of": "halo"}, "gas_of: subhalo here, halo there"),
+        ({"weighting": "sum"}, "reduction of entropy: mass_weighted_mean here, sum there"),
+        ({"transform": "log10"}, "transform: linear here, log10 there"),
+        ({"deposition": "point"}, "deposition: smoothed here, point there"),
+        ({"binning": "thesis"}, "binning: exact here, thesis there"),
+        ({"star_forming_gas": "masked"}, "star_forming_gas: fixed_1e4K here, masked there"),
+        ({"entropy_density": "gas"}, "entropy_density: electron here, gas there"),
+        ({"orientation": "edge_on"}, "orientation: face_on here, edge_on there"),
+        ({"little_h": "ignored"}, "little_h: applied here, ignored there"),
+        ({"pixels": 32}, "pixels: 16 here, 32 there"),
+        (
+            {"fields": ("mass", "entropy", "temperature")},
+            "fields: [entropy, mass, temperature] here, [mass, entropy, temperature] there",
+        ),
+    ],
+)
+def test_every_property_of_maps_is_compared(changed: dict[str, Any], line: str) -> None:
+    assert line in MAPS.differences(map_identity(**changed))
+
+
+def test_a_change_of_unit_is_named_with_its_field() -> None:
+    fields = [field.model_copy(update={"unit": "1e10 Msun/h"}) for field in MAPS.fields]
+    other = MAPS.model_copy(update={"fields": (MAPS.fields[0], fields[1], MAPS.fields[2])})
+    assert MAPS.differences(other) == ("unit of mass: Msun here, 1e10 Msun/h there",)
+
+
+def test_no_property_of_an_identity_escapes_the_comparison() -> None:
+    for identity, aside in ((MAPS, {"format", "width_unit"}), (LABELS, {"format"})):
+        stated = " ".join(identity.stated())
+        said = {name for name in type(identity).model_fields if name in stated.replace("SFR = 0", "zero_sfr")}
+        assert set(type(identity).model_fields) - said == aside
+
+
+def test_pictures_and_maps_differ_in_kind() -> None:
+    assert picture_identity(16).differences(MAPS)[0] == "kind: images here, maps there"
+
+
+@pytest.mark.parametrize(
+    ("changed", "line"),
+    [
+        ({"aperture": "two_half_mass_radii"}, "aperture: subhalo here, two_half_mass_radii there"),
+        ({"mass": "total"}, "mass: stellar here, total there"),
+        ({"little_h": "ignored"}, "little_h: applied here, ignored there"),
+        ({"floor": -12.0}, "floor: -13 here, -12 there"),
+        ({"zero_sfr": "drop", "floor": None}, "SFR = 0: floor here, drop there"),
+        ({"quantity": "log10_sfr"}, "quantity: log10_ssfr here, log10_sfr there"),
+    ],
+)
+def test_every_property_of_labels_is_compared(changed: dict[str, Any], line: str) -> None:
+    assert line in LABELS.differences(label_identity(**changed))
+
+
+def test_other_maps_end_in_one_line_with_the_way_out() -> None:
+    other = map_identity(width=45.0, gas_of="halo")
+    message = (
+        "maps.h5: other maps than the model's: width: 45 kpc here, 90 kpc there; "
+        "gas_of: halo here, subhalo there; draw them again"
+    )
+    with pytest.raises(InputError) as refused:
+        other.require_same(MAPS, Path("maps.h5"), "the model's", "draw them again")
+    assert str(refused.value) == message
+    MAPS.require_same(map_identity(), Path("maps.h5"), "the model's", "draw them again")
+
+
+@pytest.mark.parametrize(
+    ("stored", "message"),
+    [
+        (None, "file: does not say what its maps are; draw them again"),
+        ("{", "file: invalid json.*; draw them again"),
+        (MAPS.model_dump_json().replace('"format":1', '"format":2'), "file: format: input should be 1"),
+        (MAPS.model_dump_json(exclude={"gas_of"}), "gas_of is not stated; draw them again"),
+        (MAPS.model_dump_json().replace('"gas_of"', '"gass_of"'), "file: gass_of: extra inputs"),
+        (
+            MAPS.model_dump_json().replace('"pixels":16', '"pixels":-16'),
+            "file: pixels: input should be",
+        ),
+    ],
+)
+def test_what_is_no_identity_is_refused(stored: str | None, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MapIdentity.parse(stored, "file", "draw them again")
+
+
+def test_labels_are_stated_in_their_table(tmp_path: Path) -> None:
+    table = pd.DataFrame({"galaxy": ["Snap99ID1"]})
+    table.attrs[LABEL] = LABELS.model_dump(mode="json")
+    table.to_parquet(tmp_path / "galaxies.parquet", index=False)
+    assert LabelIdentity.of_table(tmp_path / "galaxies.parquet") == LABELS
+
+
+def test_a_table_without_labels_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "galaxies.parquet"
+    with pytest.raises(InputError, match="no such file"):
+        LabelIdentity.of_table(path)
+    path.write_bytes(b"not parquet")
+    with pytest.raises(InputError, match=r"galaxies.parquet: not a parquet file"):
+        LabelIdentity.of_table(path)
+    pd.DataFrame({"galaxy": ["Snap99ID1"]}).to_parquet(path)
+    with pytest.raises(InputError, match="does not say what its labels are; prepare the data again"):
+        LabelIdentity.of_table(path)
+
+
+def test_fields_of_maps_have_names_and_units() -> None:
+    assert MAPS.names == FIELDS
+    assert MAPS.units == ("keV cm^2", "Msun", "K")
+    assert MAPS.pixel_kpc == 90 / 16
+    assert map_identity(width_unit="ckpc/h").pixel_kpc is None
+    assert MAPS.is_mean("entropy") and not MAPS.is_mean("mass")
