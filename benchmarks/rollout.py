@@ -144,7 +144,7 @@ def _served(models: Any, repository: RemoteRepository, storage: StorageSettings,
 
 def _ask(address: str, maps: np.ndarray, asked: _Asked, stop: threading.Event) -> None:
     """Ask for one galaxy after another, and never twice for the same: a failure counts."""
-    with Client(address, ServingSettings(retries=0), "compact", label="stable") as client:
+    with Client.of(ServingSettings(retries=0), address, "compact", label="stable") as client:
         while not stop.is_set():
             asked.began.append(time.perf_counter())
             try:

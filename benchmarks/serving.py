@@ -94,10 +94,10 @@ def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
     there.close()
     address = here.recv()
     rows = []
-    with Client(address, ServingSettings(), model) as client:
+    with Client.of(ServingSettings(), address, model) as client:
         rows += _in_turn(model, bare_call, partial(client.predict_maps, maps))
     for clients in CLIENTS:
-        connections = [Client(address, ServingSettings(), model) for _ in range(clients)]
+        connections = [Client.of(ServingSettings(), address, model) for _ in range(clients)]
         bare, served = Timings(), Timings()
         for connection in connections:
             connection.predict_maps(maps)

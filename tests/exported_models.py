@@ -16,7 +16,7 @@ from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
 from ssfr.components.models.folder import write_model
 from ssfr.components.models.networks import build_network
 from ssfr.components.serving.protocol.tensors import to_proto
-from ssfr.components.serving.server.servable import DESCRIPTION, WARMUP
+from ssfr.components.serving.repository.folder import DESCRIPTION, WARMUP
 from ssfr.components.storage.artifact import publish
 
 FIELDS = ("entropy", "mass", "temperature")

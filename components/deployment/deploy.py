@@ -21,7 +21,8 @@ from ssfr.components.imagesets.reader import MapReader
 from ssfr.components.models.folder import failure
 from ssfr.components.models.predictor import Predictor
 from ssfr.components.runtime.progress import SILENT, Progress
-from ssfr.components.serving.client.client import Answer, Client
+from ssfr.components.serving.client.answer import Answer
+from ssfr.components.serving.client.client import Client
 from ssfr.components.serving.repository.folder import CANARY, STABLE, Champion, ModelFolder
 from ssfr.components.serving.repository.remote import Labels, RemoteRepository
 from ssfr.components.serving.server.servable import Servable
@@ -173,7 +174,10 @@ def ask_server(repository: Path, name: str, reader: MapReader, settings: Serving
             "tls_client_key": None,
         }
     )
-    with Server(repository, local, SILENT) as server, Client(server.address, local, name) as client:
+    with (
+        Server(repository, local, SILENT) as server,
+        Client.of(local, server.address, name) as client,
+    ):
         problems = [status.problem for status in client.status() if status.problem]
         if problems:
             raise RuntimeError(f"the exported model can't be served: {problems[0]}")

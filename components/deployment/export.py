@@ -20,15 +20,9 @@ from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.imagesets.transform import composite, eight_bits
 from ssfr.components.models.folder import read_description
 from ssfr.components.models.predictor import Predictor
+from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, DESCRIBE, PREDICT_MAPS, PREDICT_PNG
 from ssfr.components.serving.protocol.tensors import to_proto
-from ssfr.components.serving.server.servable import (
-    DEFAULT_SIGNATURE,
-    DESCRIBE,
-    DESCRIPTION,
-    PREDICT_MAPS,
-    PREDICT_PNG,
-    WARMUP,
-)
+from ssfr.components.serving.repository.folder import DESCRIPTION, WARMUP
 from ssfr.components.storage.artifact import atomic_file, publish, sha256_json, write_json
 
 FORMAT = 3

@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from ssfr.components.imagesets.reader import MapReader
-from ssfr.components.serving.client.client import Answer, Client
+from ssfr.components.serving.client.answer import Answer
+from ssfr.components.serving.client.client import Client
 
 CHECKED = 64
 """Galaxies at most that are sent through a server and compared."""

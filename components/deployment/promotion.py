@@ -15,7 +15,9 @@ from ssfr.components.config import DeploymentSettings, Settings
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.reader import MapReader, in_batches
 from ssfr.components.runtime.progress import Progress
-from ssfr.components.serving.server.servable import DEFAULT_SIGNATURE, DESCRIPTION, PREDICT_MAPS, Servable
+from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, PREDICT_MAPS
+from ssfr.components.serving.repository.folder import DESCRIPTION
+from ssfr.components.serving.server.servable import Servable
 from ssfr.components.storage.artifact import read_json
 
 COMPARED = (

@@ -24,9 +24,8 @@ from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.serving.client.client import Client
 from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto
-from ssfr.components.serving.repository.folder import STABLE, TRIAL
+from ssfr.components.serving.repository.folder import DESCRIPTION, STABLE, TRIAL, WARMUP
 from ssfr.components.serving.repository.remote import Labels, RemoteRepository
-from ssfr.components.serving.server.servable import DESCRIPTION, WARMUP
 from ssfr.components.storage.artifact import read_json
 
 
@@ -169,7 +168,7 @@ class _Rollout:
         if not servers:
             raise InputError("no server to ask; give --server HOST:PORT, once for each")
         for server in servers:
-            Client(server, settings).close()  # a wrong address is said before anything is copied
+            Client.of(settings, server).close()  # a wrong address is said before anything is copied
         self._repository, self._servers, self._progress = repository, servers, progress
         self._settings = settings.model_copy(update={"retries": 0})
 
@@ -217,13 +216,15 @@ class _Rollout:
         deadline = time.monotonic() + self._settings.rollout_s
         largest = 0.0
         for server in self._servers:
-            with Client(server, self._settings, self._repository.name, label=label) as client:
+            with Client.of(self._settings, server, self._repository.name, label=label) as client:
                 first = known[0]
                 client.wait_for(
-                    version, partial(client.ask, first.signature, first.key, first.array), deadline
+                    version,
+                    partial(client.predict_signature, first.signature, first.key, first.array),
+                    deadline,
                 )
                 for one in known:
-                    answer = client.ask(one.signature, one.key, one.array)
+                    answer = client.predict_signature(one.signature, one.key, one.array)
                     difference = float(np.abs(answer.log10_ssfr - one.log10_ssfr).max())
                     if not difference <= one.tolerance_dex or (answer.versions != version).any():
                         raise InputError(

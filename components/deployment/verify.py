@@ -93,7 +93,7 @@ def _asked(
     version, label = deployed["version"], deployed["label"]
     differences = {}
     for server in settings.deployment.servers:
-        with Client(server, settings.serving, deployed["model"], label=label) as client:
+        with Client.of(settings.serving, server, deployed["model"], label=label) as client:
             deadline = time.monotonic() + settings.serving.rollout_s
             client.wait_for(version, partial(ask, client, reader, 1), deadline)
             difference = largest_difference(ask(client, reader), test)

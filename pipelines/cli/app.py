@@ -172,7 +172,7 @@ def predict(
         from ssfr.components.serving.client.client import Client
     if only:
         galaxies = galaxies.only(only)
-    with Client(server, settings.serving, model, version, label) as client:
+    with Client.of(settings.serving, server, model, version, label) as client:
         answer = client.predict(galaxies)
     rows = zip(
         galaxies.names,

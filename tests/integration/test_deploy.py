@@ -55,7 +55,10 @@ def test_the_files_of_a_held_out_galaxy_are_predicted_by_the_deployed_model(stud
     result = study.deploy(BEST)
     files = sorted(study.maps_dir.glob("maps-*.h5"))
     settings = serving()
-    with Server(study.repository, settings, SILENT) as server, Client(server.address, settings) as client:
+    with (
+        Server(study.repository, settings, SILENT) as server,
+        Client.of(settings, server.address) as client,
+    ):
         inputs = read_inputs(files)
         answer = client.predict(inputs)
         index = inputs.names.index(result["example"]["galaxy"])
@@ -122,7 +125,7 @@ def test_a_model_that_does_not_beat_the_baselines_is_reported_and_addressed_as_c
     settings = serving()
     with (
         Server(study.repository, settings, SILENT) as server,
-        Client(server.address, settings, label="canary") as client,
+        Client.of(settings, server.address, label="canary") as client,
     ):
         assert client.predict_maps(study.maps).versions.tolist() == [1] * len(SPLIT)
 

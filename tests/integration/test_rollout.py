@@ -64,7 +64,7 @@ class Service:
         return dict(self.repository.read().champion.labels)
 
     def answers(self, name: str | None = None) -> float:
-        with Client(self.server.address, serving(), "toy", label=name) as client:
+        with Client.of(serving(), self.server.address, "toy", label=name) as client:
             return float(client.predict_maps(MAPS).log10_ssfr[0])
 
     def promote(self, version: int, **changes: object) -> float:
@@ -253,7 +253,7 @@ def test_clients_that_ask_all_the_while_see_no_failure(service_in_s3: Service) -
 
     def ask(number: int) -> None:
         name = "stable" if number % 2 else None
-        with Client(service.server.address, serving(), "toy", label=name) as client:
+        with Client.of(serving(), service.server.address, "toy", label=name) as client:
             while not stop.is_set():
                 try:
                     answers[number].add(float(client.predict_maps(MAPS).log10_ssfr[0]))

@@ -115,7 +115,7 @@ def test_a_run_in_s3_ends_with_a_served_model_and_the_next_one_begins_anew_only_
     folder = tmp_path / "served"
     repository.pull(folder, labels)
     with Server(folder, settings.serving.model_copy(update={"port": 0}), SILENT) as server:
-        assert server.manager.ready
+        assert server.loader.ready
 
 
 def test_a_step_sees_the_data_that_the_first_step_took_and_copies_them_only_for_its_work(

@@ -85,7 +85,10 @@ def label(root, **labels):
 @contextmanager
 def served(root, progress=SILENT, **changes):
     settings = serving(**changes)
-    with Server(root, settings, progress) as server, Client(server.address, settings, "toy") as client:
+    with (
+        Server(root, settings, progress) as server,
+        Client.of(settings, server.address, "toy") as client,
+    ):
         yield server, client
 
 
@@ -235,7 +238,7 @@ def test_the_client_splits_what_is_too_much_for_one_request(repository):
 
 def test_an_unknown_model_is_said_in_one_line(repository):
     settings = serving()
-    with served(repository) as (server, _), Client(server.address, settings, "other") as client:
+    with served(repository) as (server, _), Client.of(settings, server.address, "other") as client:
         with pytest.raises(InputError, match=r"no model 'other' loaded"):
             client.predict_maps(MAPS)
         with pytest.raises(InputError, match=r"no model 'other' loaded"):
@@ -250,11 +253,14 @@ def test_versions_and_labels_are_addressed(toys, repository):
         assert client.predict_maps(MAPS).log10_ssfr == -1.0
         expected = {"stable": -1.0, "canary": -3.0}
         for name, value in expected.items():
-            with Client(server.address, serving(), "toy", label=name) as by_label:
+            with Client.of(serving(), server.address, "toy", label=name) as by_label:
                 assert by_label.predict_maps(MAPS).log10_ssfr == value
-        with Client(server.address, serving(), "toy", version=3) as by_version:
+        with Client.of(serving(), server.address, "toy", version=3) as by_version:
             assert by_version.predict_maps(MAPS).log10_ssfr == -3.0
-        with Client(server.address, serving(), "toy", version=2) as by_version, pytest.raises(InputError):
+        with (
+            Client.of(serving(), server.address, "toy", version=2) as by_version,
+            pytest.raises(InputError),
+        ):
             by_version.predict_maps(MAPS)
 
 
@@ -279,7 +285,7 @@ def test_no_request_fails_while_versions_are_swapped(toys, repository):
     seen = [[] for _ in range(8)]
 
     def ask(address, mine):
-        with Client(address, serving(retries=0), "toy") as client:
+        with Client.of(serving(retries=0), address, "toy") as client:
             while not stop.is_set():
                 answer = client.predict_maps(MAPS)
                 assert answer.log10_ssfr[0] == -float(answer.versions[0])
@@ -306,7 +312,7 @@ def test_an_old_version_is_unloaded_only_after_its_calls(toys, tmp_path):
     settings = serving()
     with (
         Server(root, settings, SILENT) as server,
-        Client(server.address, settings, "slow") as client,
+        Client.of(settings, server.address, "slow") as client,
         ThreadPoolExecutor(1) as pool,
     ):
         call = pool.submit(client.predict_maps, MAPS)
@@ -357,7 +363,7 @@ def test_a_champion_that_is_damaged_does_not_hand_its_name_to_the_canary(toys, r
     with served(repository) as (server, client):
         with pytest.raises(InputError, match="Servable not found"):
             client.predict_maps(MAPS)
-        with Client(server.address, serving(), "toy", label="canary") as canary:
+        with Client.of(serving(), server.address, "toy", label="canary") as canary:
             assert canary.predict_maps(MAPS).log10_ssfr == -2.0
 
 
@@ -409,7 +415,7 @@ def test_a_fault_of_one_version_does_not_stop_the_others(toys, repository, monke
         (part / file).write_text(content)
         publish(part, repository / "toy" / "2", {})
         deploy(toys, repository, 1, "zoo")
-        with Client(server.address, serving(), "zoo") as other:
+        with Client.of(serving(), server.address, "zoo") as other:
             wait_for(lambda: "zoo version 1 loaded" in lines.said)
             assert other.predict_maps(MAPS).log10_ssfr == -1.0
         time.sleep(0.3)
@@ -456,7 +462,7 @@ def test_a_reload_chooses_models_versions_and_labels(toys, repository):
 
         assert client.predict_maps(MAPS).versions.tolist() == [2]
         reload(config(versions=[1, 2], labels={"canary": 1}))
-        with Client(server.address, serving(), "toy", label="canary") as canary:
+        with Client.of(serving(), server.address, "toy", label="canary") as canary:
             assert canary.predict_maps(MAPS).versions.tolist() == [1]
         assert refused(reload, ReloadConfigRequest())[0] is Code.INVALID_ARGUMENT
         outside = config(base_path=str(toys / "toy"))
@@ -480,16 +486,16 @@ def test_a_refused_reload_changes_nothing(toys, repository):
         reload(message)
         specs = [ModelSpec(name="toy", version={"value": version}) for version in (1, 2)]
         specs.append(ModelSpec(name="zoo"))
-        before = [server.manager.servable(spec) for spec in specs]
+        before = [server.loader.servable(spec) for spec in specs]
         lines.said.clear()
         del message.config.model_config_list.config[1]
         message.config.model_config_list.config[0].model_version_policy.specific.versions[:] = [1, 3]
         message.config.model_config_list.config[0].version_labels["stable"] = 9
         assert refused(reload, message)[0] is Code.FAILED_PRECONDITION
         time.sleep(0.3)
-        assert [server.manager.servable(spec) for spec in specs] == before
+        assert [server.loader.servable(spec) for spec in specs] == before
         assert lines.said == ["toy version 3 loaded"]
-        assert [status.version for status in server.manager.statuses(ModelSpec(name="toy"))] == [2, 1]
+        assert [status.version for status in server.loader.statuses(ModelSpec(name="toy"))] == [2, 1]
 
 
 def test_health_is_answered_while_every_worker_is_busy(toys, tmp_path):
@@ -498,7 +504,7 @@ def test_health_is_answered_while_every_worker_is_busy(toys, tmp_path):
     settings = serving(workers=1)
     with (
         Server(root, settings, SILENT) as server,
-        Client(server.address, settings, "slow") as client,
+        Client.of(settings, server.address, "slow") as client,
         grpc.insecure_channel(server.address) as channel,
         ThreadPoolExecutor(1) as pool,
     ):
@@ -516,8 +522,8 @@ def test_a_full_server_refuses_calls_but_not_the_question_for_health(toys, tmp_p
     settings = serving(workers=1)
     with (
         Server(root, settings, SILENT) as server,
-        Client(server.address, settings, "slow") as client,
-        Client(server.address, serving(retries=20), "slow") as patient,
+        Client.of(settings, server.address, "slow") as client,
+        Client.of(serving(retries=20), server.address, "slow") as patient,
         grpc.insecure_channel(server.address) as channel,
         ThreadPoolExecutor(3) as pool,
     ):
@@ -538,8 +544,8 @@ def test_a_call_under_way_is_finished_when_the_server_stops(toys, tmp_path):
     server = Server(root, settings, SILENT)
     server.start()
     with (
-        Client(server.address, settings, "slow") as client,
-        Client(server.address, settings, "slow") as late,
+        Client.of(settings, server.address, "slow") as client,
+        Client.of(settings, server.address, "slow") as late,
         grpc.insecure_channel(server.address) as channel,
         ThreadPoolExecutor(2) as pool,
     ):
@@ -577,15 +583,18 @@ def test_certificates_guard_both_sides(repository, tmp_path):
     with Server(repository, serving(**tls), SILENT) as server:
         address = f"localhost:{server.address.rpartition(':')[2]}"
         mine = {"tls_server_ca": ca, "tls_client_certificate": certificate, "tls_client_key": key}
-        with Client(address, serving(**mine), "toy") as client:
+        with Client.of(serving(**mine), address, "toy") as client:
             assert client.predict_maps(MAPS).log10_ssfr == -1.0
         for stranger in ({}, {"tls_server_ca": ca}):
-            with Client(address, serving(**stranger), "toy") as client, pytest.raises(InputError):
+            with (
+                Client.of(serving(**stranger), address, "toy") as client,
+                pytest.raises(InputError),
+            ):
                 client.predict_maps(MAPS)
     with pytest.raises(InputError, match="tls_certificate and tls_key go together"):
         Server(repository, serving(tls_certificate=certificate), SILENT)
     with pytest.raises(InputError, match="tls_client_certificate and tls_client_key go together"):
-        Client(address, serving(tls_server_ca=ca, tls_client_key=key))
+        Client.of(serving(tls_server_ca=ca, tls_client_key=key), address)
 
 
 def make_certificates(folder):
@@ -643,8 +652,8 @@ def test_a_killed_server_is_noticed_and_waited_for_and_sigterm_finishes_calls(to
         process(root, port) as second,
     ):
         address = until_serving(first)
-        hasty = Client(address, serving(retries=0), "slow")
-        patient = Client(address, serving(retries=50, deadline_s=120), "slow")
+        hasty = Client.of(serving(retries=0), address, "slow")
+        patient = Client.of(serving(retries=50, deadline_s=120), address, "slow")
         with hasty, patient:
             failing, waiting = pool.submit(hasty.predict_maps, MAPS), pool.submit(patient.predict_maps, MAPS)
             time.sleep(0.5)
@@ -677,7 +686,7 @@ def test_a_server_does_not_outlast_its_grace_or_a_second_signal(endless, grace_s
     with (
         process(endless, grace_s=grace_s) as server,
         ThreadPoolExecutor(1) as pool,
-        Client(until_serving(server), serving(), "endless") as client,
+        Client.of(serving(), until_serving(server), "endless") as client,
     ):
         call = pool.submit(client.predict_maps, MAPS)
         time.sleep(0.5)

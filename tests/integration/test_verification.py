@@ -13,7 +13,8 @@ from ssfr.components.deployment.held_out import largest_difference
 from ssfr.components.deployment.verify import run
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import SILENT
-from ssfr.components.serving.client.client import Answer, Client
+from ssfr.components.serving.client.answer import Answer
+from ssfr.components.serving.client.client import Client
 from ssfr.components.serving.server.server import Server
 
 
@@ -75,7 +76,10 @@ def test_a_service_that_answers_otherwise_undoes_the_deployment_and_goes_back(st
     after = study.served.champion()
     assert after.labels == {"stable": 1}
     assert "dex off" in after.history[-1]["reason"]
-    with Server(study.repository, serving(), SILENT) as server, Client(server.address, serving()) as client:
+    with (
+        Server(study.repository, serving(), SILENT) as server,
+        Client.of(serving(), server.address) as client,
+    ):
         assert set(client.predict_maps(study.maps).versions) == {1}
 
 

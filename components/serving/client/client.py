@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from functools import lru_cache
 from types import TracebackType
 from typing import Any, Self
@@ -13,118 +12,138 @@ from typing import Any, Self
 import grpc
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 from pydantic import ValidationError
-from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
+from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
 from tensorflow_serving.apis.model_pb2 import ModelSpec
 from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
 from tensorflow_serving.apis.predict_pb2 import PredictResponse
 from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
-from ssfr.components.config import ServingSettings
+from ssfr.components.config import DeploymentSettings, ServingSettings
 from ssfr.components.errors import InputError
+from ssfr.components.serving.client.answer import Answer, VersionStatus
+from ssfr.components.serving.client.calls import call, explain, is_about_input
 from ssfr.components.serving.client.channel import open_channel
-from ssfr.components.serving.client.inputs import Accepted, Inputs, read_inputs
+from ssfr.components.serving.client.inputs import Accepted, Inputs
 from ssfr.components.serving.protocol.messages import predict_request
+from ssfr.components.serving.protocol.names import (
+    DEFAULT_SIGNATURE,
+    DESCRIBE,
+    PREDICT_MAPS,
+    PREDICT_PNG,
+    PREDICTION_SERVICE,
+    SIGNATURES,
+)
+from ssfr.components.serving.protocol.signatures import read_signatures
 from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto
-from ssfr.components.serving.server.servable import DEFAULT_SIGNATURE, DESCRIBE, PREDICT_MAPS, PREDICT_PNG
-from ssfr.components.serving.server.service import PREDICTION_SERVICE, SIGNATURES
-
-__all__ = ["Answer", "Client", "VersionStatus", "read_inputs"]
-
-Code = grpc.StatusCode
 
 _OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
-_LOOK_S = 0.2
-"""[s] between two questions whether a version answers."""
+_DEFAULTS = ServingSettings()
+_OPTIONS = (
+    "deadline_s",
+    "retries",
+    "max_message_mb",
+    "max_batch",
+    "tls_server_ca",
+    "tls_client_certificate",
+    "tls_client_key",
+)
+"""Of the serving settings: those of a client."""
+_POLL_S = 0.2
+"""[s] between two requests that find out which version answers."""
 _BATCH = 32
 """Galaxies in a request at most: a slow model on a small machine answers these within the deadline."""
-_FIRST_PAUSE_S = 0.5
-_LONGEST_PAUSE_S = 5.0
-_TOO_LARGE = "larger than max"
-"""In gRPC's own words on a message over the limit."""
-_NOT_GRPC = "Failed parsing HTTP/2"
-"""In gRPC's own words on a server of something else."""
 _ENVELOPE_BYTES = 65536
 """Kept free in a message for everything that is not the tensor."""
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What was predicted for n galaxies.
-
-    Attributes
-    ----------
-    log10_ssfr, lower, upper
-        (n,) float32 [dex of 1/yr]; the interval holds the truth with the model's stated probability.
-    ssfr
-        (n,) float32 [1/yr].
-    versions
-        (n,) int64, the model's version that answered.
-    """
-
-    log10_ssfr: np.ndarray
-    ssfr: np.ndarray
-    lower: np.ndarray
-    upper: np.ndarray
-    versions: np.ndarray
-
-
-@dataclass(frozen=True)
-class VersionStatus:
-    """State of a version on the server ("AVAILABLE", ...) and what is wrong with it, if anything."""
-
-    version: int
-    state: str
-    problem: str
-
-
 class Client:
-    """Calls one model of a server; a context manager.
+    """Predictions by one model of a server; a context manager.
 
     Parameters
     ----------
     address
         "HOST:PORT".
-    settings
-        Deadline, retries, limits, certificates.
     model
-        Its name.
+        Name of the model.
     version, label
         Which version answers; neither: the champion. Both can't be given.
+    deadline_s
+        [s] for a request, its retries included.
+    retries
+        Attempts after the first one while the server is away, with growing pauses.
+    max_message_mb
+        [MB] of a request or an answer; as the server's.
+    max_batch
+        Galaxies in a request; as the server's.
+    tls_server_ca
+        PEM file of the authority that signed the server's certificate; None: plaintext.
+    tls_client_certificate, tls_client_key
+        PEM files, for a server that asks clients for a certificate.
 
     Raises
     ------
     InputError
         Not an address, or a certificate that can't be read.
+
+    Examples
+    --------
+    >>> with Client("127.0.0.1:8500") as client:  # doctest: +SKIP
+    ...     answer = client.predict_maps(maps)
     """
 
     def __init__(
         self,
-        address: str,
-        settings: ServingSettings,
-        model: str = "ssfr",
+        address: str = f"{_DEFAULTS.host}:{_DEFAULTS.port}",
+        model: str = DeploymentSettings().name,
         version: int | None = None,
         label: str | None = None,
+        *,
+        deadline_s: float = _DEFAULTS.deadline_s,
+        retries: int = _DEFAULTS.retries,
+        max_message_mb: float = _DEFAULTS.max_message_mb,
+        max_batch: int = _DEFAULTS.max_batch,
+        tls_server_ca: str | None = None,
+        tls_client_certificate: str | None = None,
+        tls_client_key: str | None = None,
     ) -> None:
         if version is not None and label is not None:
             raise InputError(f"version {version} and label '{label}': give one of them")
         self.address = address
-        self._settings = settings
         self._spec = ModelSpec(name=model)
         if version is not None:
             self._spec.version.value = version
         if label is not None:
             self._spec.version_label = label
-        self._limit = int(settings.max_message_mb * 1e6)
-        self._channel = open_channel(address, settings, self._limit)
+        self._deadline_s, self._retries = deadline_s, retries
+        self._max_message_mb, self._max_batch = max_message_mb, max_batch
+        self._channel = open_channel(
+            address,
+            int(max_message_mb * 1e6),
+            server_ca=tls_server_ca,
+            client_certificate=tls_client_certificate,
+            client_key=tls_client_key,
+        )
         self._prediction = PredictionServiceStub(self._channel)
         self._model = ModelServiceStub(self._channel)
         # The stub's own Predict would build and serialise a message; ours is bytes already.
         self._predict_bytes = self._channel.unary_unary(
             f"/{PREDICTION_SERVICE}/Predict", response_deserializer=PredictResponse.FromString
         )
+
+    @classmethod
+    def of(
+        cls,
+        settings: ServingSettings,
+        address: str,
+        model: str = DeploymentSettings().name,
+        version: int | None = None,
+        label: str | None = None,
+    ) -> Self:
+        """Return a client with the deadline, retries, limits and certificates of settings."""
+        options = {name: getattr(settings, name) for name in _OPTIONS}
+        return cls(address, model, version, label, **options)
 
     def __enter__(self) -> Self:
         return self
@@ -151,7 +170,7 @@ class Client:
         InputError
             No server, no such model, maps that the model does not take. So do all calls here.
         """
-        return self.ask(PREDICT_MAPS, "maps", np.asarray(maps, dtype=np.float32))
+        return self.predict_signature(PREDICT_MAPS, "maps", np.asarray(maps, dtype=np.float32))
 
     def predict_images(self, images: np.ndarray) -> Answer:
         """Predict from pictures.
@@ -160,13 +179,13 @@ class Client:
         ----------
         images : (n, P, P, 3) uint8
         """
-        return self.ask(DEFAULT_SIGNATURE, "images", np.asarray(images))
+        return self.predict_signature(DEFAULT_SIGNATURE, "images", np.asarray(images))
 
     def predict_png(self, files: Sequence[bytes]) -> Answer:
         """Predict from the bytes of 8-bit RGB PNG files (an alpha channel is dropped)."""
         array = np.empty(len(files), dtype=object)
         array[:] = list(files)
-        return self.ask(PREDICT_PNG, "png", array)
+        return self.predict_signature(PREDICT_PNG, "png", array)
 
     def predict(self, inputs: Inputs) -> Answer:
         """Predict from what `inputs.read_inputs` read, after checking that the model takes it.
@@ -183,14 +202,14 @@ class Client:
         assert inputs.images is not None
         return self.predict_images(inputs.images)
 
-    def wait_for(self, version: int, ask: Callable[[], Answer], deadline: float) -> None:
-        """Ask again and again until a version answers.
+    def wait_for(self, version: int, predict: Callable[[], Answer], deadline: float) -> None:
+        """Predict again and again until a version answers.
 
         Parameters
         ----------
         version
             That this client's label is to become on the server.
-        ask
+        predict
             A request of this client's.
         deadline
             [s] of `time.monotonic`.
@@ -198,12 +217,13 @@ class Client:
         Raises
         ------
         InputError
-            It does not come; the message holds what the server says of it, or the last answer.
+            Another version answers until the deadline; the message holds what the server says of this one,
+            or the last answer.
         """
         started = time.monotonic()
         while True:
             try:
-                answers = ask().versions
+                answers = predict().versions
                 if (answers == version).all():
                     return
                 reason = f"version {answers[0]} answers"
@@ -212,11 +232,11 @@ class Client:
             if time.monotonic() >= deadline:
                 waited = time.monotonic() - started
                 raise InputError(
-                    f"{self.address}: {self._asked_for()} was not version {version} after {waited:.1f} s"
+                    f"{self.address}: {self._version_words()} was not version {version} after {waited:.1f} s"
                     f" ({self._problem_of(version) or reason}); see that the server follows the repository"
                     " and that its model-sync runs"
                 )
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
 
     def _problem_of(self, version: int) -> str:
         """Return what the server says is wrong with a version, if it does."""
@@ -241,7 +261,7 @@ class Client:
         request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=[SIGNATURES])
         packed = self._call(self._prediction.GetModelMetadata, request).metadata[SIGNATURES]
         try:
-            return _signatures(packed)
+            return read_signatures(packed)
         except ValueError as error:
             raise InputError(f"{self.address}: {self._spec.name}: {SIGNATURES}: {error}") from None
 
@@ -264,15 +284,15 @@ class Client:
                 "is it a model that ssfr deployed?"
             ) from None
 
-    def ask(self, signature: str, key: str, array: np.ndarray) -> Answer:
-        """Predict by a signature from its one input."""
-        parts = [self._ask(signature, key, part) for part in self._parts(array)]
+    def predict_signature(self, signature: str, key: str, array: np.ndarray) -> Answer:
+        """Predict by a signature from its one input, the array of n galaxies under the name `key`."""
+        parts = [self._predict_part(signature, key, part) for part in self._parts(array)]
         if len(parts) == 1:
             return parts[0]
         names = [field.name for field in fields(Answer)]
         return Answer(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
 
-    def _ask(self, signature: str, key: str, array: np.ndarray) -> Answer:
+    def _predict_part(self, signature: str, key: str, array: np.ndarray) -> Answer:
         answer = self._answer(signature, {key: array})
         expected = _column(len(array))
         # What came is a view of the message: read-only, and all of it would be kept.
@@ -301,81 +321,42 @@ class Client:
             sizes = [len(value) for value in array]
         else:
             sizes = [array[0].nbytes] * len(array) if len(array) else []
-        room = self._limit - _ENVELOPE_BYTES
-        longest = min(_BATCH, self._settings.max_batch)
+        most_bytes = int(self._max_message_mb * 1e6) - _ENVELOPE_BYTES
+        longest = min(_BATCH, self._max_batch)
         start, filled = 0, 0
         for index, size in enumerate(sizes):
-            if size > room:
+            if size > most_bytes:
                 raise InputError(
                     f"galaxy {index} takes {size / 1e6:.3g} MB; serving.max_message_mb is "
-                    f"{self._settings.max_message_mb:g}"
+                    f"{self._max_message_mb:g}"
                 )
-            if index - start == longest or filled + size > room:
+            if index - start == longest or filled + size > most_bytes:
                 yield array[start:index]
                 start, filled = index, 0
             filled += size
         yield array[start:]
 
-    def _call(
-        self, method: Callable[..., Any], request: Any, sent: np.ndarray | None = None
-    ) -> PredictResponse:
-        """Call once, and again with growing pauses while the server is not there, within one deadline."""
-        deadline = time.monotonic() + self._settings.deadline_s
-        pause = _FIRST_PAUSE_S
-        for attempt in range(self._settings.retries + 1):
-            try:
-                return method(request, timeout=max(deadline - time.monotonic(), 0.001))
-            except grpc.RpcError as error:
-                # The jitter keeps clients that lost one server from coming back all at once.
-                wait = pause * random.uniform(0.75, 1.25)
-                pause = min(2 * pause, _LONGEST_PAUSE_S)
-                late = time.monotonic() + wait >= deadline
-                if not _passing(error) or late or attempt == self._settings.retries:
-                    raise self._explained(error, sent) from None
-                time.sleep(wait)
-        raise AssertionError("the last attempt returns or raises")
+    def _call(self, method: Callable[..., Any], request: Any, sent: np.ndarray | None = None) -> Any:
+        try:
+            return call(method, request, self._deadline_s, self._retries)
+        except grpc.RpcError as error:
+            text = explain(error, self._spec.name, self._version_words(), self._deadline_s)
+            if is_about_input(error):
+                text += ("" if sent is None else f"; sent {_described(sent)}") + self._input_words()
+        raise InputError(f"{self.address}: {text}")
 
-    def _explained(self, error: Any, sent: np.ndarray | None) -> InputError:
-        """Return one line on what went wrong and what to do."""
-        code, details = error.code(), " ".join((error.details() or "").split())
-        text = f"the server failed: {code.name}: {details}"
-        if code is Code.UNIMPLEMENTED or _NOT_GRPC in details:
-            text = f"something answers there, but it is no model server ({details})"
-        elif code in (Code.UNAVAILABLE, Code.CANCELLED):
-            text = (
-                f"no server answers there, or it went away and did not come back ({details}); "
-                "start it with: ssfr serve DIR"
-            )
-        elif code is Code.DEADLINE_EXCEEDED:
-            limit = self._settings.deadline_s
-            text = f"no answer within {limit:g} s; if the server is only busy, raise serving.deadline_s"
-        elif code is Code.NOT_FOUND:
-            which = f"{self._spec.name} {self._asked_for()}".strip()
-            text = f"the server has no model '{which}' loaded ({details})"
-        elif code is Code.RESOURCE_EXHAUSTED:
-            text = f"the server is too busy ({details}); try again later, or with fewer calls at a time"
-            if _TOO_LARGE in details:
-                text = (
-                    f"{details}; set serving.max_message_mb alike here and there, or ask for less at a time"
-                )
-        elif code in (Code.INVALID_ARGUMENT, Code.FAILED_PRECONDITION):
-            got = "" if sent is None else f"; sent {_described(sent)}"
-            wrong_input = code is Code.FAILED_PRECONDITION or "input" in details
-            text = f"{self._spec.name}: {details}" + (got + self._takes() if wrong_input else "")
-        return InputError(f"{self.address}: {text}")
-
-    def _asked_for(self) -> str:
+    def _version_words(self) -> str:
         choice = self._spec.WhichOneof("version_choice")
         if choice == "version":
             return f"version {self._spec.version.value}"
         return f"label {self._spec.version_label}" if choice else ""
 
-    def _takes(self) -> str:
+    def _input_words(self) -> str:
         """Say what the model takes, if the server still says so."""
         request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=[SIGNATURES])
         try:
             packed = self._prediction.GetModelMetadata(request, timeout=5.0).metadata[SIGNATURES]
-            signatures = _signatures(packed)
+            signatures = read_signatures(packed)
         except (grpc.RpcError, ValueError):
             return ""
         kinds = [
@@ -386,29 +367,9 @@ class Client:
         return f"; the model takes {'; '.join(kinds)}"
 
 
-def _signatures(packed: Any) -> dict[str, dict[str, TensorSpec]]:
-    """Unpack signatures, of a server that may not be ours: name -> input -> dtype and shape."""
-    signatures = SignatureDefMap()
-    try:
-        packed.Unpack(signatures)
-        return {
-            name: {key: TensorSpec.of(info) for key, info in sorted(definition.inputs.items())}
-            for name, definition in sorted(signatures.signature_def.items())
-        }
-    except (DecodeError, TypeError):
-        raise ValueError("the server's description of its tensors can't be read") from None
-
-
 @lru_cache
 def _column(length: int) -> TensorSpec:
     return TensorSpec(tf.float32, (length,))
-
-
-def _passing(error: Any) -> bool:
-    """Whether the same request may succeed later."""
-    if error.code() is Code.RESOURCE_EXHAUSTED:
-        return _TOO_LARGE not in (error.details() or "")
-    return error.code() in (Code.UNAVAILABLE, Code.CANCELLED)
 
 
 def _described(array: np.ndarray) -> str:

@@ -24,7 +24,7 @@ State = ModelVersionStatus.State
 
 
 @dataclass(frozen=True)
-class Table:
+class LoadedVersions:
     """What a model's calls are answered with at one moment; replaced as a whole, never changed."""
 
     servables: Mapping[int, Servable] = field(default_factory=dict)
@@ -32,7 +32,7 @@ class Table:
     default: int | None = None
     """Version of a call that names none: the champion, or the newest where there is no champion."""
 
-    def after(self, loaded: Mapping[int, Servable], labels: Mapping[str, int]) -> Table:
+    def after(self, loaded: Mapping[int, Servable], labels: Mapping[str, int]) -> LoadedVersions:
         """Return the table that follows this one.
 
         A label whose version could not be loaded stays where it was; where the champion could not be
@@ -54,20 +54,20 @@ class Table:
         newest = max(loaded, default=self.default)
         default = placed.get(STABLE, self.default) if STABLE in labels else newest
         kept = {*loaded, *placed.values(), *({default} if default is not None else ())}
-        return Table({version: known[version] for version in sorted(kept)}, placed, default)
+        return LoadedVersions({version: known[version] for version in sorted(kept)}, placed, default)
 
 
 @dataclass
 class _Model:
     folder: ModelFolder
-    table: Table = Table()
+    table: LoadedVersions = LoadedVersions()
     states: dict[int, tuple[int, str]] = field(default_factory=dict)
     draining: list[Servable] = field(default_factory=list)
     broken: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)
 
 
-class ModelManager:
+class VersionLoader:
     """All models of a repository.
 
     Calls read a table that is replaced in one assignment, so a swap neither blocks nor fails them. A
@@ -104,7 +104,7 @@ class ModelManager:
         if not spec.name:
             raise CallError(grpc.StatusCode.INVALID_ARGUMENT, "ModelSpec has no name specified.")
         model = self._models.get(spec.name)
-        table = model.table if model else Table()
+        table = model.table if model else LoadedVersions()
         choice = spec.WhichOneof("version_choice")
         if choice == "version_label":
             if model and spec.version_label not in table.labels:
@@ -201,7 +201,7 @@ class ModelManager:
                         )
             self._configured = configured
             for name, model in self._models.items():
-                self._replace(model, tables.get(name, Table()))
+                self._replace(model, tables.get(name, LoadedVersions()))
             self._finish_draining()
 
     def follow(self, stop: threading.Event, every_s: float, after: Callable[[], None]) -> None:
@@ -243,7 +243,7 @@ class ModelManager:
             self._models = {**self._models, name: _Model(ModelFolder(self._root, name))}
         return self._models[name]
 
-    def _next(self, model: _Model, config: ModelConfig | None) -> Table:
+    def _next(self, model: _Model, config: ModelConfig | None) -> LoadedVersions:
         """Load what is wanted and not there yet, and return the table to answer from then on."""
         try:
             wanted, labels = self._wanted(model, config)
@@ -301,7 +301,7 @@ class ModelManager:
         self._progress.say(f"{model.folder.name} version {version} loaded")
         return servable
 
-    def _replace(self, model: _Model, table: Table) -> None:
+    def _replace(self, model: _Model, table: LoadedVersions) -> None:
         """Answer from `table` from now on, and say so in the states of the versions."""
         before, model.table = model.table.servables, table
         for version in before.keys() - table.servables.keys():

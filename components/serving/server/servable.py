@@ -22,16 +22,11 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from ssfr.components.errors import DamagedArtifactError, InputError
 from ssfr.components.serving.protocol.messages import Request
+from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE
 from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto
-from ssfr.components.serving.repository.folder import verify_version
+from ssfr.components.serving.repository.folder import DESCRIPTION, WARMUP, verify_version
 from ssfr.components.storage.artifact import read_json
 
-DEFAULT_SIGNATURE = "serving_default"
-PREDICT_MAPS = "predict_maps"
-PREDICT_PNG = "predict_png"
-DESCRIBE = "describe"
-DESCRIPTION = "assets.extra/ssfr.json"
-WARMUP = "assets.extra/tf_serving_warmup_requests"
 _ALL_CORES = tf.compat.v1.ConfigProto(allow_soft_placement=True)
 _ONE_THREAD = tf.compat.v1.ConfigProto(
     allow_soft_placement=True,

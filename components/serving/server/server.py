@@ -22,14 +22,10 @@ from tensorflow_serving.apis.model_service_pb2_grpc import add_ModelServiceServi
 from ssfr.components.config import ServingSettings
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
+from ssfr.components.serving.protocol.names import PREDICTION_SERVICE
 from ssfr.components.serving.protocol.pem import read_pem
-from ssfr.components.serving.server.loader import ModelManager
-from ssfr.components.serving.server.service import (
-    PREDICTION_SERVICE,
-    ModelService,
-    PredictionService,
-    add_prediction_service,
-)
+from ssfr.components.serving.server.loader import VersionLoader
+from ssfr.components.serving.server.service import ModelService, PredictionService, add_prediction_service
 
 _QUEUE_PER_WORKER = 32
 """Calls that may wait for each worker; a waiting call's message stays in the socket, so this is cheap."""
@@ -39,7 +35,7 @@ _HEALTH = "/grpc.health.v1.Health/"
 
 
 class Server:
-    """Serves a model repository; a context manager.
+    """Serves a model repository; a context loader.
 
     Parameters
     ----------
@@ -59,7 +55,7 @@ class Server:
     def __init__(self, root: Path, settings: ServingSettings, progress: Progress) -> None:
         self._settings = settings
         self._progress = progress
-        self.manager = ModelManager(root, progress)
+        self.loader = VersionLoader(root, progress)
         limit = int(settings.max_message_mb * 1e6)
         self._pool = _Pool(settings.workers, "call")
         apart = ThreadPoolExecutor(1, "health")
@@ -75,11 +71,11 @@ class Server:
         self._health = _Health(apart)
         self._reported: int | None = None
         add_HealthServicer_to_server(self._health, self._server)
-        add_prediction_service(PredictionService(self.manager, settings.max_batch), self._server)
-        add_ModelServiceServicer_to_server(ModelService(self.manager, self._report_health), self._server)
+        add_prediction_service(PredictionService(self.loader, settings.max_batch), self._server)
+        add_ModelServiceServicer_to_server(ModelService(self.loader, self._report_health), self._server)
         self._stop = threading.Event()
         self._follower = threading.Thread(
-            target=self.manager.follow, args=(self._stop, settings.poll_s, self._report_health), daemon=True
+            target=self.loader.follow, args=(self._stop, settings.poll_s, self._report_health), daemon=True
         )
         self.address = self._bind()
 
@@ -94,7 +90,7 @@ class Server:
 
     def start(self) -> None:
         """Load what the repository holds, then answer; calls that came earlier have waited."""
-        self.manager.sync()
+        self.loader.sync()
         self._report_health()
         self._server.start()
         self._follower.start()
@@ -117,7 +113,7 @@ class Server:
         return self._pool.ends(end - time.monotonic()) and not self._follower.is_alive()
 
     def _report_health(self) -> None:
-        status = HealthCheckResponse.SERVING if self.manager.ready else HealthCheckResponse.NOT_SERVING
+        status = HealthCheckResponse.SERVING if self.loader.ready else HealthCheckResponse.NOT_SERVING
         if status == self._reported:
             return
         self._reported = status
@@ -175,7 +171,7 @@ def serve(
         server = Server(root, settings, progress)
         try:
             server.start()
-            if not server.manager.ready:
+            if not server.loader.ready:
                 progress.warn(f"{root}: no model to serve yet; waiting for one")
             progress.say(f"serving {root} at {server.address}")
             stop.wait()

@@ -23,12 +23,10 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 )
 
 from ssfr.components.serving.protocol.messages import Request, parse_request
+from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, PREDICTION_SERVICE, SIGNATURES
 from ssfr.components.serving.protocol.tensors import write_proto
-from ssfr.components.serving.server.loader import ModelManager
-from ssfr.components.serving.server.servable import DEFAULT_SIGNATURE, CallError, Servable
-
-SIGNATURES = "signature_def"
-PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+from ssfr.components.serving.server.loader import VersionLoader
+from ssfr.components.serving.server.servable import CallError, Servable
 
 
 def add_prediction_service(service: PredictionService, server: grpc.Server) -> None:
@@ -47,21 +45,21 @@ class PredictionService(PredictionServiceServicer):
 
     Parameters
     ----------
-    manager
+    loader
         Of the versions in memory.
     max_batch
         Galaxies in a request.
     """
 
-    def __init__(self, manager: ModelManager, max_batch: int) -> None:
-        self._manager = manager
+    def __init__(self, loader: VersionLoader, max_batch: int) -> None:
+        self._loader = loader
         self._max_batch = max_batch
 
     def Predict(self, request: Request, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
         """Run a signature on the tensors of the request."""
         spec = request.message.model_spec
         with _statuses(context):
-            servable = self._manager.servable(spec)
+            servable = self._loader.servable(spec)
             with servable.call():
                 outputs = servable.predict(request, self._max_batch)
         response = PredictResponse(model_spec=_spec(servable, spec.signature_name or DEFAULT_SIGNATURE))
@@ -84,7 +82,7 @@ class PredictionService(PredictionServiceServicer):
                     raise CallError(
                         grpc.StatusCode.INVALID_ARGUMENT, f"Metadata field {name} is not supported"
                     )
-            servable = self._manager.servable(request.model_spec)
+            servable = self._loader.servable(request.model_spec)
         response = GetModelMetadataResponse(model_spec=_spec(servable))
         definitions = {key: signature.definition for key, signature in servable.signatures.items()}
         response.metadata[SIGNATURES].Pack(SignatureDefMap(signature_def=definitions))
@@ -108,14 +106,14 @@ class ModelService(ModelServiceServicer):
 
     Parameters
     ----------
-    manager
+    loader
         Of the versions in memory.
     changed
         Called after a reload.
     """
 
-    def __init__(self, manager: ModelManager, changed: Callable[[], None]) -> None:
-        self._manager = manager
+    def __init__(self, loader: VersionLoader, changed: Callable[[], None]) -> None:
+        self._loader = loader
         self._changed = changed
 
     def GetModelStatus(  # noqa: N802
@@ -123,14 +121,14 @@ class ModelService(ModelServiceServicer):
     ) -> GetModelStatusResponse:
         """Return the state of a model's versions."""
         with _statuses(context):
-            return GetModelStatusResponse(model_version_status=self._manager.statuses(request.model_spec))
+            return GetModelStatusResponse(model_version_status=self._loader.statuses(request.model_spec))
 
     def HandleReloadConfigRequest(  # noqa: N802
         self, request: ReloadConfigRequest, context: grpc.ServicerContext
     ) -> ReloadConfigResponse:
         """Serve the models, versions and labels of a new configuration."""
         with _statuses(context):
-            self._manager.reload(request.config)
+            self._loader.reload(request.config)
             self._changed()
         response = ReloadConfigResponse()
         response.status.error_code = 0

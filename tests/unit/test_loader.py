@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ssfr.components.serving.server.loader import Table
+from ssfr.components.serving.server.loader import LoadedVersions
 from ssfr.components.serving.server.servable import Servable
 
 
@@ -13,20 +13,35 @@ def versions(*numbers):
 
 
 def table(default, *numbers, **labels):
-    return Table(versions(*numbers), labels, default)
+    return LoadedVersions(versions(*numbers), labels, default)
+
+
+NOTHING = LoadedVersions()
 
 
 @pytest.mark.parametrize(
     ("before", "loaded", "labels", "held", "placed", "default"),
     [
-        pytest.param(Table(), (), {}, [], {}, None, id="nothing"),
-        pytest.param(Table(), (1, 3), {}, [1, 3], {}, 3, id="no champion: the newest"),
+        pytest.param(NOTHING, (), {}, [], {}, None, id="nothing"),
+        pytest.param(NOTHING, (1, 3), {}, [1, 3], {}, 3, id="no champion: the newest"),
         pytest.param(
-            Table(), (1, 2), {"stable": 1, "canary": 2}, [1, 2], {"stable": 1, "canary": 2}, 1, id="both"
+            LoadedVersions(),
+            (1, 2),
+            {"stable": 1, "canary": 2},
+            [1, 2],
+            {"stable": 1, "canary": 2},
+            1,
+            id="both",
         ),
-        pytest.param(Table(), (2,), {"canary": 2}, [2], {"canary": 2}, 2, id="never a champion: the canary"),
+        pytest.param(NOTHING, (2,), {"canary": 2}, [2], {"canary": 2}, 2, id="never a champion: the canary"),
         pytest.param(
-            Table(), (2,), {"stable": 1, "canary": 2}, [2], {"canary": 2}, None, id="a canary never steps in"
+            LoadedVersions(),
+            (2,),
+            {"stable": 1, "canary": 2},
+            [2],
+            {"canary": 2},
+            None,
+            id="a canary never steps in",
         ),
         pytest.param(
             table(1, 1, canary=1),
