@@ -14,6 +14,7 @@ from ssfr.components.config.data import (
     LabelSettings,
     PreprocessingSettings,
     ProjectionSettings,
+    Reduction,
     SimulationSettings,
     SplitSettings,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "Positive",
     "PreprocessingSettings",
     "ProjectionSettings",
+    "Reduction",
     "ServingSettings",
     "Settings",
     "SimulationSettings",

@@ -2,14 +2,56 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+import functools
+import math
+import operator
+from collections.abc import Sequence
+from typing import Any, Literal, Self, cast
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ssfr.components.config.section import Fraction, Positive, Section
 
 IMAGE_CHANNELS = ("red", "green", "blue")
 """What the maps of an image catalogue are called."""
+
+
+Reduction = Literal[
+    "sum",
+    "surface_density",
+    "mass_weighted_mean",
+    "volume_weighted_mean",
+    "mean_log10",
+    "dispersion",
+    "maximum",
+]
+"""What a pixel shows of the cells along its line of sight (`ssfr.components.projection.fields.Field`)."""
+
+Matrix = tuple[
+    tuple[float, float, float],
+    tuple[float, float, float],
+    tuple[float, float, float],
+]
+
+_ORIENTATIONS = ("face_on", "edge_on", "random")
+_ROTATION_TOLERANCE = 1e-6
+
+
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return sum(a * b for a, b in zip(one, other, strict=True))
+
+
+def _three_numbers_each(value: Any) -> Matrix | None:
+    """Return a value as three rows of three finite numbers; None if it is something else."""
+    try:
+        rows = [[float(number) for number in row] for row in value]
+    except (TypeError, ValueError):
+        return None
+    if [len(row) for row in rows] != [3, 3, 3] or not all(
+        map(math.isfinite, functools.reduce(operator.iadd, rows, []))
+    ):
+        return None
+    return cast(Matrix, tuple(tuple(row) for row in rows))
 
 
 class SimulationSettings(Section):
@@ -82,12 +124,36 @@ class ProjectionSettings(Section):
     )
     min_young_stars: int = Field(20, ge=1, description="with fewer, the axis is that of the gas")
     axis_radius: Positive = Field(30.0, description="[width_unit] matter within this radius sets the axis")
+    orientation: Literal["face_on", "edge_on", "random"] | Matrix = Field(
+        "face_on",
+        description="face_on, edge_on: the rotation axis towards the observer, or up; random: by orientation_seed and galaxy; or three rows of three: the rotation from the box's axes to the map's (x right, y up, z towards the observer)",
+    )
+    orientation_seed: int = Field(0, ge=0, description="of the random orientations")
     backend: Literal["native", "reference"] = "native"
     workers: int = Field(2, ge=1, description="galaxies drawn at the same time (processes)")
     threads: int = Field(1, ge=1, description="threads of the kernel for one galaxy")
     max_set_aside: Fraction = Field(
         0.05, description="share of galaxies that may be unusable before the run ends"
     )
+
+    @field_validator("orientation", mode="before")
+    @classmethod
+    def _a_matrix_is_a_rotation(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            if value not in _ORIENTATIONS:
+                raise ValueError(f"expected {', '.join(_ORIENTATIONS)}, or a rotation of three rows of three")
+            return value
+        rows = _three_numbers_each(value)
+        if rows is None:
+            raise ValueError("expected face_on, edge_on, random, or a rotation: three rows of three numbers")
+        x, y, z = rows
+        turned = [_dot(x, x) - 1, _dot(y, y) - 1, _dot(z, z) - 1, _dot(x, y), _dot(y, z), _dot(z, x)]
+        if max(map(abs, turned)) > _ROTATION_TOLERANCE:
+            raise ValueError("the matrix is no rotation: its rows must be of length 1 and at right angles")
+        across = (x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0])
+        if _dot(across, z) < 0:
+            raise ValueError("the matrix is no rotation but a mirror image: change the sign of one row")
+        return rows
 
     @model_validator(mode="after")
     def _thesis_bins_hold_points(self) -> Self:

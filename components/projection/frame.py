@@ -40,6 +40,11 @@ class Frame:
         x, z = 0.5 * self.width_kpc, 0.5 * self.depth_kpc
         return -x, x, -x, x, -z, z
 
+    @property
+    def pixel_area_kpc2(self) -> float:
+        """Area of a pixel [kpc^2, physical]."""
+        return (self.width_kpc / self.bins) ** 2
+
 
 def physical_kpc(length: float, settings: ProjectionSettings, header: Header) -> float:
     """Return a length in `settings.width_unit` as physical kpc at the snapshot's redshift."""

@@ -11,7 +11,8 @@ from pathlib import Path
 import h5py
 
 from ssfr.components.config import Settings
-from ssfr.components.projection.draw import GalaxyMaps, drawn_fields, drawn_units
+from ssfr.components.projection.draw import GalaxyMaps
+from ssfr.components.projection.layers import layers
 from ssfr.components.shards import GALAXIES_A_FILE
 from ssfr.components.simulation import Header
 from ssfr.components.storage.artifact import atomic_file
@@ -58,7 +59,8 @@ def write_maps(
         Subhalo number and its maps, or the reason why there are none.
     """
     projection = settings.projection
-    fields, side = drawn_fields(projection), projection.pixels
+    drawn_layers, side = layers(settings), projection.pixels
+    fields = [layer.name for layer in drawn_layers]
     records: list[Record] = []
     with atomic_file(path) as part, h5py.File(part, "w") as file:
         maps = file.create_dataset(
@@ -85,7 +87,7 @@ def write_maps(
         file["records"] = json.dumps([asdict(record) for record in records])
         file.attrs.update(
             fields=json.dumps(fields),
-            units=json.dumps(drawn_units(settings)),
+            units=json.dumps([layer.unit for layer in drawn_layers]),
             weighting=projection.weighting,
             transform=projection.transform,
             binning=projection.binning,

@@ -1,4 +1,4 @@
-"""Which way a galaxy faces: recentring in a periodic box, rotation axis, and face-on rotation."""
+"""Which way a galaxy faces: recentring in a periodic box, rotation axis, and the turn to a line of sight."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssfr.components.simulation import Header
+from ssfr.components.units import length_kpc
 
-Axis = Literal["young_stars", "gas", "none"]
-"""What the rotation axis was taken from; none: the box's own z axis."""
+Axis = Literal["young_stars", "gas", "none", "random", "matrix"]
+"""What the line of sight was taken from: the angular momentum of the young stars or of the gas, the box's z
+axis where neither rotates (none), a random direction, or a matrix of the settings."""
 
 _MIN_ROTATION = 1e-6
 """|L| / sum(m |r| |v|) below which matter does not rotate: float32 velocities carry no more."""
@@ -34,6 +36,22 @@ def recentred(
     offset = coordinates.astype(np.float64) - centre.astype(np.float64)
     offset -= box * np.round(offset / box)
     return offset
+
+
+def offsets_kpc(
+    coordinates: NDArray[Any], centre_ckpc_h: NDArray[Any], header: Header
+) -> NDArray[np.float64]:
+    """Return positions (n, 3) [kpc, physical] from a centre, along the axes of the box.
+
+    Parameters
+    ----------
+    coordinates, centre_ckpc_h
+        (n, 3) and (3,) [ckpc/h] in the box.
+    header
+        Of the snapshot.
+    """
+    offset_ckpc_h = recentred(coordinates, centre_ckpc_h, header.box_ckpc_h)
+    return offset_ckpc_h * length_kpc(1.0, header.h, header.redshift)
 
 
 def ages_myr(formation_scale_factor: NDArray[np.floating[Any]], header: Header) -> NDArray[np.float64]:
@@ -105,3 +123,29 @@ def face_on(axis: NDArray[np.float64]) -> NDArray[np.float64]:
     a = -1.0 / (sign + z)
     b = x * y * a
     return np.array([[1.0 + sign * x * x * a, sign * b, -sign * x], [b, sign + y * y * a, -y], [x, y, z]])
+
+
+_EDGE_ON = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0], [0.0, -1.0, 0.0]])
+"""A quarter turn about x: what was along z, towards the observer, points up along y."""
+
+
+def edge_on(axis: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotation R, (3, 3) with det = +1, that turns a unit vector to +y: R @ axis = (0, 1, 0)."""
+    return _EDGE_ON @ face_on(axis)
+
+
+def random_rotation(seed: int, snapshot: int, subhalo_id: int) -> NDArray[np.float64]:
+    """Return a rotation, (3, 3), uniform over all orientations: the same for the same seed and galaxy.
+
+    A unit quaternion of four normal numbers is uniform on its sphere (Shoemake 1992, Graphics Gems III).
+    """
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(snapshot, subhalo_id)))
+    quaternion = rng.normal(size=4)
+    w, x, y, z = quaternion / np.linalg.norm(quaternion)
+    return np.array(
+        [
+            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+        ]
+    )

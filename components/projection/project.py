@@ -16,13 +16,12 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from ssfr.components.config import Settings
 from ssfr.components.errors import InputError
-from ssfr.components.projection.draw import GalaxyMaps, UnusableGalaxyError, centres, draw_galaxy, drawn_units
+from ssfr.components.projection.draw import GalaxyMaps, Place, UnusableGalaxyError, draw_galaxy, places
+from ssfr.components.projection.layers import layers
 from ssfr.components.projection.map_files import Record, file_name, read_records, write_maps
 from ssfr.components.runtime.processes import die_with
 from ssfr.components.runtime.progress import Progress, Task
@@ -46,7 +45,7 @@ class _Galaxy(NamedTuple):
     snapshot: int
     subhalo_id: int
     halo_id: int
-    centre_ckpc_h: NDArray[np.floating[Any]]
+    place: Place
 
 
 def run(
@@ -85,7 +84,7 @@ def run(
     InputError
         The sample or the source cannot be read, or too large a share of the galaxies is unusable.
     """
-    drawn_units(settings)  # an unknown field is refused before the first galaxy is read
+    layers(settings)  # an unknown field is refused before the first galaxy is read
     sample = _read_sample(sample_dir / _SAMPLE)
     files = _files(sample, shard)
     finished = _finished(output, files, progress)
@@ -94,7 +93,7 @@ def run(
     asked = sum(len(file.galaxies) for file in files)
     with progress.task("projection", asked, "galaxies", done) as task:
         watch = _Watch(task, len(sample), settings.projection.max_set_aside, finished.values())
-        with closing(_drawn(source, settings, _galaxies(source, todo))) as drawn:
+        with closing(_drawn(source, settings, _galaxies(source, todo, settings))) as drawn:
             for file in todo:
                 mine = watch.over(islice(drawn, len(file.galaxies)))
                 header = source.header(file.snapshot)
@@ -190,14 +189,13 @@ def _files(sample: pd.DataFrame, shard: Shard | None = None) -> list[_File]:
     return [file for file in files if file.snapshot == shard.snapshot][shard.shard :: shard.shards]
 
 
-def _galaxies(source: Source, files: Iterable[_File]) -> Iterator[_Galaxy]:
+def _galaxies(source: Source, files: Iterable[_File], settings: Settings) -> Iterator[_Galaxy]:
     for file in files:
         subhalos = file.galaxies["subhalo_id"].to_numpy()
         halos = file.galaxies["halo_id"].to_numpy()
-        for subhalo, halo, centre in zip(
-            subhalos, halos, centres(source, file.snapshot, subhalos), strict=True
-        ):
-            yield _Galaxy(file.snapshot, int(subhalo), int(halo), centre)
+        found = places(source, file.snapshot, subhalos, settings)
+        for subhalo, halo, place in zip(subhalos, halos, found, strict=True):
+            yield _Galaxy(file.snapshot, int(subhalo), int(halo), place)
 
 
 class _Watch:
@@ -279,9 +277,7 @@ def _work(galaxy: _Galaxy) -> GalaxyMaps | str:
 
 def _draw_or_say_why(source: Source, settings: Settings, galaxy: _Galaxy) -> GalaxyMaps | str:
     try:
-        return draw_galaxy(
-            source, galaxy.snapshot, galaxy.subhalo_id, galaxy.halo_id, settings, galaxy.centre_ckpc_h
-        )
+        return draw_galaxy(source, galaxy.snapshot, galaxy.subhalo_id, galaxy.halo_id, settings, galaxy.place)
     except UnusableGalaxyError as error:
         return str(error)
 
@@ -303,14 +299,9 @@ def _conclude(
         with atomic_file(output / name) as part:
             rows.to_csv(part, columns=columns, index=False)
     axes = Counter(drawn["axis"])
-    progress.say(f"rotation axis of {axes['young_stars']} of {len(drawn)} galaxies: of their young stars")
-    if axes["gas"]:
-        progress.warn(
-            f"rotation axis of {axes['gas']} galaxies: of their gas, for they have fewer than "
-            f"{settings.projection.min_young_stars} young stars"
-        )
-    if axes["none"]:
-        progress.warn(f"rotation axis of {axes['none']} galaxies: none, they are seen along the box's z axis")
+    for axis, count in axes.items():
+        tell = progress.warn if axis in ("gas", "none") else progress.say
+        tell(f"line of sight of {count} of {len(drawn)} galaxies: {_lines_of_sight(settings)[axis]}")
     if len(aside):
         progress.warn(f"{len(aside)} galaxies cannot be drawn and are set aside: {output.name}/set_aside.csv")
     return {
@@ -319,4 +310,16 @@ def _conclude(
         "set_aside": len(aside),
         "axis": dict(axes),
         **{name: int(drawn[name].sum()) for name in counts},
+    }
+
+
+def _lines_of_sight(settings: Settings) -> dict[str, str]:
+    projection = settings.projection
+    return {
+        "young_stars": "by the rotation axis of their young stars",
+        "gas": "by the rotation axis of their gas, for they have fewer than "
+        f"{projection.min_young_stars} young stars",
+        "none": "by the z axis of the box, for neither their stars nor their gas rotate",
+        "random": f"random, orientation_seed {projection.orientation_seed}",
+        "matrix": "as the matrix of projection.orientation says",
     }

@@ -2,6 +2,7 @@
 
 from ssfr.components.simulation.source import (
     MARKER,
+    Aperture,
     Header,
     Source,
     is_of_cells,
@@ -13,6 +14,7 @@ from ssfr.components.simulation.source import (
 
 __all__ = [
     "MARKER",
+    "Aperture",
     "Header",
     "Source",
     "is_of_cells",

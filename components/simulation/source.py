@@ -79,6 +79,9 @@ class Source(Protocol):
     def stars(self, snapshot: int, of: Aperture, number: int, fields: Sequence[str]) -> dict[str, Any]:
         """Return star particles like `gas`; wind cells (formation time <= 0) are among them."""
 
+    def dark_matter(self, snapshot: int, of: Aperture, number: int, fields: Sequence[str]) -> dict[str, Any]:
+        """Return dark matter particles like `gas`, their masses too."""
+
     def tree_roots(self, snapshot: int, of: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Return RootDescendantID, (n,) int64, of the subhalos `of` (all without it); -1: in no tree."""
 

@@ -7,17 +7,9 @@ import pytest
 
 from ssfr.components.config import ProjectionSettings, Settings
 from ssfr.components.errors import InputError
-from ssfr.components.projection import gas as gas_module
-from ssfr.components.projection.gas import (
-    Gas,
-    entropy,
-    field_named,
-    gas_field,
-    mass,
-    particle_fields,
-    radius,
-    temperature,
-)
+from ssfr.components.projection.fields import View, field, field_named, registry
+from ssfr.components.projection.fields.gas import entropy, mass, radius, temperature
+from ssfr.components.projection.layers import particle_fields
 from ssfr.components.simulation import Header
 
 TODAY = Header(
@@ -44,16 +36,16 @@ def cells(**changes):
 
 def test_ionised_gas_has_the_temperature_of_its_internal_energy():
     """mu = 4/(1 + 2.28 + 3.52) = 0.588235; T = 2/3 x 1e13 x 0.588235 x 1.672622e-24 / 1.380649e-16 (cgs)."""
-    assert temperature(cells(), Gas(TODAY)) == pytest.approx(47_510.0, rel=1e-4)
+    assert temperature(cells(), View(TODAY)) == pytest.approx(47_510.0, rel=1e-4)
 
 
 def test_neutral_gas_is_hotter_for_the_same_energy():
     """mu = 4/(1 + 2.28) = 1.219512: T = 2/3 x 1e13 x 1.219512 x 1.672622e-24 / 1.380649e-16."""
-    assert temperature(cells(ElectronAbundance=[0.0]), Gas(TODAY)) == pytest.approx(98_495.0, rel=1e-4)
+    assert temperature(cells(ElectronAbundance=[0.0]), View(TODAY)) == pytest.approx(98_495.0, rel=1e-4)
 
 
 def test_temperature_does_not_depend_on_the_redshift():
-    assert temperature(cells(), Gas(EARLIER)) == temperature(cells(), Gas(TODAY))
+    assert temperature(cells(), View(EARLIER)) == temperature(cells(), View(TODAY))
 
 
 @pytest.mark.parametrize(
@@ -66,37 +58,39 @@ def test_entropy_of_the_electrons(header, factor):
     4.094093e-3 keV, K = 4.094093e-3 / 1.744708e-3^(2/3) = 0.28249 keV cm^2. At a = 0.5 the same comoving
     density is eight times as dense, and K a quarter.
     """
-    assert entropy(cells(), Gas(header)) == pytest.approx(0.28249 * factor, rel=2e-4)
+    assert entropy(cells(), View(header)) == pytest.approx(0.28249 * factor, rel=2e-4)
 
 
 def test_entropy_of_the_gas_counts_protons_instead_of_electrons():
     """n = rho / mp = 1.982654e-3 / cm^3."""
-    gas = Gas(TODAY, entropy_density="gas")
-    assert entropy(cells(), gas) == pytest.approx(0.25940, rel=2e-4)
-    assert entropy(cells(), gas) / entropy(cells(), Gas(TODAY)) == pytest.approx(
+    view = View(TODAY, ProjectionSettings(entropy_density="gas"))
+    assert entropy(cells(), view) == pytest.approx(0.25940, rel=2e-4)
+    assert entropy(cells(), view) / entropy(cells(), View(TODAY)) == pytest.approx(
         (IONISED * 0.76) ** (2 / 3), rel=1e-6
     )
 
 
 def test_entropy_is_not_defined_without_electrons():
-    assert np.isnan(entropy(cells(ElectronAbundance=[0.0]), Gas(TODAY))).all()
-    assert np.isfinite(entropy(cells(ElectronAbundance=[0.0]), Gas(TODAY, entropy_density="gas"))).all()
+    assert np.isnan(entropy(cells(ElectronAbundance=[0.0]), View(TODAY))).all()
+    assert np.isfinite(
+        entropy(cells(ElectronAbundance=[0.0]), View(TODAY, ProjectionSettings(entropy_density="gas")))
+    ).all()
 
 
 @pytest.mark.parametrize(
     ("setting", "expected"), [("raw", 47_510.0), ("fixed_1e4K", 1e4), ("masked", np.nan)]
 )
 def test_star_forming_gas_has_the_temperature_of_the_setting(setting, expected):
-    gas = Gas(TODAY, star_forming_gas=setting)
-    kelvin = temperature(cells(StarFormationRate=[0.01]), gas)
+    view = View(TODAY, ProjectionSettings(star_forming_gas=setting))
+    kelvin = temperature(cells(StarFormationRate=[0.01]), view)
     assert kelvin == pytest.approx(expected, rel=1e-4, nan_ok=True)
-    assert temperature(cells(), gas) == pytest.approx(47_510.0, rel=1e-4)
+    assert temperature(cells(), view) == pytest.approx(47_510.0, rel=1e-4)
 
 
 def test_entropy_of_star_forming_gas_follows_its_temperature():
-    gas = Gas(TODAY, star_forming_gas="fixed_1e4K")
-    ratio = entropy(cells(StarFormationRate=[0.01]), gas) / entropy(cells(), gas)
-    assert ratio == pytest.approx(1e4 / temperature(cells(), gas), rel=1e-12)
+    view = View(TODAY, ProjectionSettings(star_forming_gas="fixed_1e4K"))
+    ratio = entropy(cells(StarFormationRate=[0.01]), view) / entropy(cells(), view)
+    assert ratio == pytest.approx(1e4 / temperature(cells(), view), rel=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -104,13 +98,13 @@ def test_entropy_of_star_forming_gas_follows_its_temperature():
 )
 def test_the_radius_is_that_of_a_sphere_of_the_volume_of_the_cell(header, factor):
     """V = 1e-5 / 1e-5 = 1 (ckpc/h)^3, r = (3 / 4 pi)^(1/3) = 0.62035 ckpc/h = 0.88622 kpc today."""
-    assert radius(cells(), Gas(header)) == pytest.approx(0.88622 * factor, rel=1e-5)
-    assert radius(cells(), Gas(header, little_h="ignored")) == pytest.approx(0.88622 * factor, rel=1e-5)
+    assert radius(cells(), View(header)) == pytest.approx(0.88622 * factor, rel=1e-5)
+    assert radius(cells(), View(header, little_h="ignored")) == pytest.approx(0.88622 * factor, rel=1e-5)
 
 
 def test_mass_is_physical_unless_h_is_ignored():
-    assert mass(cells(), Gas(TODAY)) == pytest.approx(1e5 / 0.7, rel=1e-6)
-    assert mass(cells(), Gas(TODAY, little_h="ignored")) == pytest.approx(1e-5, rel=1e-6)
+    assert mass(cells(), View(TODAY)) == pytest.approx(1e5 / 0.7, rel=1e-6)
+    assert mass(cells(), View(TODAY, little_h="ignored")) == pytest.approx(1e-5, rel=1e-6)
 
 
 def test_only_the_particle_fields_that_are_needed_are_asked_for():
@@ -136,10 +130,10 @@ def test_an_unknown_field_is_refused_with_the_nearest_right_one():
 
 
 def test_a_new_field_is_a_registered_function(monkeypatch):
-    monkeypatch.setattr(gas_module, "_FIELDS", dict(gas_module._FIELDS))
+    monkeypatch.setattr(registry, "_FIELDS", dict(registry._FIELDS))
 
-    @gas_field(unit="Msun/yr", needs=("StarFormationRate",))
-    def star_formation(cells, gas):
+    @field(unit="Msun/yr", needs=("StarFormationRate",))
+    def star_formation(cells, view):
         return cells["StarFormationRate"]
 
     assert field_named("star_formation").compute is star_formation

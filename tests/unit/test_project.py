@@ -463,7 +463,7 @@ def test_the_fall_back_of_the_axis_is_said(written, sample_dir, galaxies, tmp_pa
     assert figures["axis"] == {"gas": len(galaxies)}
     assert set(pd.read_csv(tmp_path / "maps/projection.csv")["axis"]) == {"gas"}
     assert any(
-        f"axis of {len(galaxies)} galaxies: of their gas, for they have fewer than 1000000 young" in line
+        "by the rotation axis of their gas, for they have fewer than 1000000 young stars" in line
         for line in heard.lines("warn")
     )
 

@@ -21,11 +21,12 @@ from numpy.typing import NDArray
 from ssfr.components.config import SimulationSettings
 from ssfr.components.errors import InputError
 from ssfr.components.simulation.hdf5_safety import DAMAGE, Survey, readable, survey
+from ssfr.components.simulation.layouts.tng.checks import check_field, edges_of, particle_counts
 from ssfr.components.simulation.layouts.tng.sublink import root_descendants, tree_files
 from ssfr.components.simulation.source import Aperture, Columns, Header, is_of_snapshot
 from ssfr.components.storage.artifact import sha256_json
 
-_GAS, _STARS = 0, 4
+_GAS, _DARK, _STARS = 0, 1, 4
 _VECTORS = frozenset({"Coordinates", "Velocities", "CenterOfMass", "MagneticField"})
 _Table = Literal["Subhalo", "Group"]
 _COUNTED: dict[_Table, tuple[str, ...]] = {"Subhalo": ("subgroups", "subhalos"), "Group": ("groups",)}
@@ -116,6 +117,24 @@ class TngDirectory:
         """Return the star particles and wind cells (PartType4) of a subhalo or halo."""
         return self._cells(snapshot, of, number, _STARS, fields)
 
+    def dark_matter(self, snapshot: int, of: Aperture, number: int, fields: Sequence[str]) -> dict[str, Any]:
+        """Return the dark matter particles (PartType1) of a subhalo or halo.
+
+        All have the mass that the header gives, which no dataset holds.
+        """
+        stored = [field for field in fields if field != "Masses"]
+        read = self._cells(snapshot, of, number, _DARK, stored)
+        if "Masses" in fields:
+            file = self._first_cells(snapshot)
+            table = file.attribute("MassTable")
+            if table.shape != (6,) or not table[_DARK] > 0:
+                raise InputError(
+                    f"{file.path}: Header/MassTable is {table.tolist()}, expected six masses, that of type "
+                    f"{_DARK} more than 0; are there dark matter particles?"
+                )
+            read["Masses"] = np.full(read["count"], table[_DARK])
+        return read
+
     def tree_roots(self, snapshot: int, of: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Return RootDescendantID of subhalos; -1 where a subhalo is in no tree, or there are no trees."""
         count = self._count(snapshot, "Subhalo")
@@ -187,7 +206,7 @@ class TngDirectory:
             rows += here
             # an empty chunk has no fields in real catalogues; if it has, illustris_python looks at them
             for field in fields if here or not file.empty else ():
-                nbytes += _check_field(file, field, here, kinds)
+                nbytes += check_field(file, field, here, kinds)
         if rows != count:
             raise InputError(
                 f"{self._table_chunk(snapshot, 0, table).path}: Header says {count} rows of {table}, "
@@ -277,7 +296,7 @@ class TngDirectory:
                     f"{self._offset_file(snapshot)} says {here} of type {kind}; they are not of one snapshot"
                 )
             for field in fields:
-                _check_field(file, field, here, kinds)
+                check_field(file, field, here, kinds)
             touched.append(file)
         return touched
 
@@ -302,8 +321,8 @@ class TngDirectory:
             chunks = self._offset_field(path, "FileOffsets/SnapByType", (files, 6))
             self._offset_field(path, f"{table}/SnapByType", (objects, 6), read=False)
             self._offsets_read[key] = _Offsets(
-                _edges(catalogue, objects, f"{path}: FileOffsets/{table}"),
-                _edges(chunks, _particle_counts(first), f"{path}: FileOffsets/SnapByType"),
+                edges_of(catalogue, objects, f"{path}: FileOffsets/{table}"),
+                edges_of(chunks, particle_counts(first), f"{path}: FileOffsets/SnapByType"),
             )
         return self._offsets_read[key]
 
@@ -354,40 +373,3 @@ class TngDirectory:
                     for field in fields if file.group in opened else ():
                         opened[f"{file.group}/{field}"][()]
             raise
-
-
-def _check_field(file: Survey, field: str, rows: int, kinds: dict[str, tuple[Any, ...]]) -> int:
-    """Return the bytes of a field that has as many rows as the header says, and is alike in every chunk."""
-    declared = file.field(field)
-    if declared.shape[:1] != (rows,):
-        raise InputError(
-            f"{file.path}: {file.group}/{field} has shape {declared.shape}, Header says {rows} rows"
-        )
-    kind = (declared.shape[1:], declared.dtype)
-    if kinds.setdefault(field, kind) != kind:
-        raise InputError(
-            f"{file.path}: {file.group}/{field} is {declared.dtype} {declared.shape[1:]}, "
-            f"in an earlier chunk {kinds[field][1]} {kinds[field][0]}"
-        )
-    return declared.nbytes
-
-
-def _particle_counts(first: Survey) -> NDArray[np.int64]:
-    """Return the particles of a snapshot by type, (6,)."""
-    high = "NumPart_Total_HighWord"
-    names = ["NumPart_Total", high] if first.has_attribute(high) else ["NumPart_Total"]
-    header = {name: first.attribute(name) for name in names}
-    for name, value in header.items():
-        if value.shape != (6,) or value.dtype.kind not in "iu":
-            raise InputError(f"{first.path}: Header/{name} is {value.tolist()}, expected six counts")
-    return np.asarray(particles.getNumPart(header), np.int64)
-
-
-def _edges(starts: NDArray[np.int64], total: Any, name: str) -> NDArray[np.int64]:
-    """Return where chunks begin, and the total after the last; they must begin at 0 and never go back."""
-    edges = np.concatenate([starts, np.reshape(total, (1, *starts.shape[1:]))])
-    if (edges[0] != 0).any() or (np.diff(edges, axis=0) < 0).any():
-        raise InputError(
-            f"{name}: does not run from 0 up to {np.ravel(total).tolist()}; offsets of another simulation?"
-        )
-    return edges
