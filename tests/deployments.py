@@ -33,7 +33,7 @@ class Study:
         self.repository = folder / "models"
         count = len(SPLIT)
         self.maps = random_pictures(count).transpose(0, 3, 1, 2) if images else random_maps(count)
-        truth = self.predict(self.model(BEST)).log10_ssfr.astype(float)
+        truth = self.predict(self.model(BEST)).predicted.astype(float)
         self.maps_dir, self.prepared_dir = write_prepared(folder, self.maps, truth, SPLIT)
         self.galaxies = pd.read_parquet(self.prepared_dir / "galaxies.parquet")
 
@@ -56,8 +56,8 @@ class Study:
             json.dumps({"best_case": "composite", "cases": {"composite": case}})
         )
         found = self.predict(self.model(offset))
-        table = self.galaxies[["galaxy", "split", "log10_ssfr"]].assign(
-            case="composite", predicted=found.log10_ssfr + wrong_by, lower=found.lower, upper=found.upper
+        table = self.galaxies[["galaxy", "split", "label"]].assign(
+            case="composite", predicted=found.predicted + wrong_by, lower=found.lower, upper=found.upper
         )
         table[table["split"] != "train"].to_parquet(folder / "predictions.parquet")
         return folder

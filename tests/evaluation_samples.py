@@ -83,7 +83,7 @@ def galaxies(trees: int, seed: int = 0, floor: float = -13.0) -> pd.DataFrame:
                 "in_tree": True,
                 "split": split,
                 "group": np.arange(len(split)),
-                "log10_ssfr": label,
+                "label": label,
                 "zero_sfr": label == floor,
                 "at_floor": label == floor,
                 "map_file": "maps-099-000.h5",
@@ -103,7 +103,7 @@ def galaxies(trees: int, seed: int = 0, floor: float = -13.0) -> pd.DataFrame:
 def predictions(table: pd.DataFrame, scatter: dict[str, float], seed: int = 1) -> pd.DataFrame:
     """Return predictions.parquet: every case is the truth with a Gaussian scatter [dex]; 0: the mean."""
     held_out = table[table["split"] != "train"]
-    mean = float(table.loc[table["split"] == "train", "log10_ssfr"].mean())
+    mean = float(table.loc[table["split"] == "train", "label"].mean())
     random = np.random.default_rng(seed)
     parts = []
     for case, sigma in scatter.items():
@@ -143,9 +143,9 @@ def extra_predictions(
 def _predicted(
     table: pd.DataFrame, case: str, sigma: float, random: np.random.Generator, mean: float = -10.5
 ) -> pd.DataFrame:
-    truth = table["log10_ssfr"].to_numpy()
+    truth = table["label"].to_numpy()
     predicted = truth + random.normal(0, sigma, len(truth)) if sigma else np.full(len(truth), mean)
-    names = ["galaxy", "snapshot", "subhalo_id", "group", "split", "log10_ssfr", "at_floor"]
+    names = ["galaxy", "snapshot", "subhalo_id", "group", "split", "label", "at_floor"]
     part = table[names].reset_index(drop=True)
     part.insert(0, "case", case)
     half = sigma or 0.6

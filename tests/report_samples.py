@@ -113,7 +113,7 @@ def with_masses(found: Study) -> Study:
     """Return the study with masses, SFRs and redshifts of its galaxies."""
     random = np.random.default_rng(3)
     galaxies = found.galaxies
-    ssfr = np.where(galaxies["zero_sfr"], 0.0, 10.0 ** galaxies["log10_ssfr"])
+    ssfr = np.where(galaxies["zero_sfr"], 0.0, 10.0 ** galaxies["label"])
     mass = 10.0 ** random.normal(10.5, 0.4, len(galaxies))
     return replace(
         found,

@@ -73,7 +73,7 @@ def write_prepared(
         {
             "galaxy": [f"Snap99ID{i}" for i in numbers],
             "split": split,
-            "log10_ssfr": log10_ssfr,
+            "label": log10_ssfr,
             "map_file": np.where(numbers < half, files[0], files[1]),
             "map_row": np.where(numbers < half, numbers, numbers - half),
         }

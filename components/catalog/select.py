@@ -114,8 +114,8 @@ def select(source: Source, snapshot: int, settings: CatalogSettings) -> tuple[pd
     Returns
     -------
     sample : DataFrame
-        A row a galaxy, by subhalo_id: masses [Msun] always with h; SFR [Msun/yr]; sSFR [1/yr] as
-        `little_h` and `label_aperture` say.
+        A row a galaxy, by subhalo_id: masses [Msun] always with h; SFR [Msun/yr]; sSFR [1/yr] and
+        gas fraction (gas over gas and stars) as `little_h` and `label_aperture` say.
     funnel : dict
         Cut -> subhalos that remain after it.
     """
@@ -153,7 +153,9 @@ def select(source: Source, snapshot: int, settings: CatalogSettings) -> tuple[pd
         funnel[cut] = int(kept.sum())
 
     ids = np.flatnonzero(kept).astype(np.int64)
-    sfr, label_stellar, label_total = (array[ids].astype(np.float64) for array in _label(columns, settings))
+    sfr, label_gas, label_stellar, label_total = (
+        array[ids].astype(np.float64) for array in _label(columns, settings)
+    )
     _refuse_massless(snapshot, ids, label_stellar, label_total, settings)
     roots = source.tree_roots(snapshot, ids)
     sample = pd.DataFrame(
@@ -170,6 +172,7 @@ def select(source: Source, snapshot: int, settings: CatalogSettings) -> tuple[pd
             "sfr_msun_per_yr": sfr,
             "ssfr_stellar_per_yr": sfr / (label_stellar * cut_msun),
             "ssfr_total_per_yr": sfr / (label_total * cut_msun),
+            "gas_fraction": label_gas / (label_gas + label_stellar),
             "gas_cells": columns["SubhaloLenType"][ids, _GAS].astype(np.int64),
             "halo_gas_cells": halos["GroupLenType"][rows[ids], _GAS].astype(np.int64),
             "star_particles": columns["SubhaloLenType"][ids, _STARS].astype(np.int64),
@@ -210,11 +213,12 @@ def _fields(settings: CatalogSettings) -> list[str]:
 
 
 def _label(columns: Mapping[str, NDArray[Any]], settings: CatalogSettings) -> tuple[NDArray[Any], ...]:
-    """Return SFR [Msun/yr], stellar and total mass [1e10 Msun/h] of one and the same aperture."""
+    """Return SFR [Msun/yr]; gas, stellar and total mass [1e10 Msun/h]; of one and the same aperture."""
     if settings.label_aperture == "subhalo":
-        return columns["SubhaloSFR"], columns["SubhaloMassType"][:, _STARS], columns["SubhaloMass"]
-    stars = columns["SubhaloMassInRadType"][:, _STARS]
-    return columns["SubhaloSFRinRad"], stars, columns["SubhaloMassInRad"]
+        sfr, parts, total = "SubhaloSFR", "SubhaloMassType", "SubhaloMass"
+    else:
+        sfr, parts, total = "SubhaloSFRinRad", "SubhaloMassInRadType", "SubhaloMassInRad"
+    return columns[sfr], columns[parts][:, _GAS], columns[parts][:, _STARS], columns[total]
 
 
 def _own_group(snapshot: int, ids: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -188,15 +188,32 @@ class SplitSettings(Section):
 
 
 class LabelSettings(Section):
-    """What is predicted: log10 of the specific star formation rate [1/yr]."""
+    """What is predicted: the decimal logarithm of a quantity of the galaxy."""
 
+    quantity: str = Field(
+        "log10_ssfr",
+        description="log10_ssfr, log10_sfr, log10_stellar_mass, log10_gas_fraction, or column: the one named in `column`",
+    )
+    column: str | None = Field(
+        None, description="column of the label table or of sample.parquet (quantity: column)"
+    )
+    column_unit: str = Field("", description="of that column, for axes and sentences")
+    column_is_log10: bool = Field(False, description="that column holds logarithms already")
     mass: Literal["stellar", "total"] = Field("stellar", description="sSFR = SFR / this mass [1]")
     zero_sfr: Literal["floor", "drop"] = Field(
-        "floor", description="SFR = 0: set to the floor, or dropped; counted always [13]"
+        "floor",
+        description="a quantity of 0 (SFR = 0): set to the floor, or dropped; counted always [13]",
     )
-    floor_log10_ssfr: float = Field(
-        -13.0, description="[dex of 1/yr] labels below are raised to it (zero_sfr = floor)"
+    floor: float | None = Field(
+        None,
+        description="[dex] labels below are raised to it (zero_sfr = floor); None: the label's own, -13 for log10_ssfr",
     )
+
+    @model_validator(mode="after")
+    def _a_column_is_named(self) -> Self:
+        if (self.quantity == "column") != (self.column is not None):
+            raise ValueError("quantity: column and the name of the `column` belong together")
+        return self
 
 
 class ImageCatalogSettings(Section):

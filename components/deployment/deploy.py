@@ -229,7 +229,7 @@ def _verdict(
             rival = Rival(champion, problem=str(error), usable=False)
         else:
             with MapReader(maps_dir, galaxies.loc[held_out["galaxy"]]) as reader:
-                true = held_out["log10_ssfr"].to_numpy()
+                true = held_out["label"].to_numpy()
                 rival = meet(here.version_path(champion), description, reader, true, progress)
     return decide(candidate, rival, settings.deployment)
 
@@ -260,9 +260,9 @@ def _shown(test: pd.DataFrame, served: Answer) -> dict[str, Any]:
     """Return one galaxy that no model was trained on: its log10 sSFR [dex of 1/yr] thrice."""
     return {
         "galaxy": str(test["galaxy"].iloc[0]),
-        "true": float(test["log10_ssfr"].iloc[0]),
+        "true": float(test["label"].iloc[0]),
         "offline": float(test["predicted"].iloc[0]),
-        "served": float(served.log10_ssfr[0]),
+        "served": float(served.predicted[0]),
         "lower": float(served.lower[0]),
         "upper": float(served.upper[0]),
     }

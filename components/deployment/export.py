@@ -18,6 +18,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.imagesets.transform import composite, eight_bits
+from ssfr.components.labels.served import outputs_of
 from ssfr.components.models.folder import read_description
 from ssfr.components.models.predictor import Predictor
 from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, DESCRIBE, PREDICT_MAPS, PREDICT_PNG
@@ -27,8 +28,6 @@ from ssfr.components.storage.artifact import atomic_file, publish, sha256_json, 
 
 FORMAT = 3
 """Of what is exported: part of a model's digest, so that a new form is a new version."""
-
-OUTPUTS = {"log10_ssfr": "dex of 1/yr", "ssfr": "1/yr", "lower": "dex of 1/yr", "upper": "dex of 1/yr"}
 
 _ONE_THREAD = ("compact",)
 """Models whose operations, on one galaxy, take no longer than waking a second thread: they are not split."""
@@ -92,7 +91,7 @@ def describe(predictor: Predictor, model_dir: Path, study: Mapping[str, Any]) ->
         "pixels": spec.pixels,
         "pixel_kpc": spec.pixel_kpc,
         "weighting": spec.weighting,
-        "outputs": OUTPUTS,
+        "outputs": _units(model["label"]),
         "interval": model["interval"],
         "one_thread": model["model"] in _ONE_THREAD,
         "model_digest": model_digest(model_dir),
@@ -145,7 +144,7 @@ def export(
     requests = _requests(predictor.spec, signatures.keys(), example)
     known = {
         signature: {
-            "log10_ssfr": _offline(predictor, example, inputs),
+            predictor.label: _offline(predictor, example, inputs),
             "tolerance_dex": _KNOWN_ANSWER_TOLERANCE_DEX,
         }
         for signature, inputs in requests.items()
@@ -159,26 +158,37 @@ def export(
 
 
 def _signatures(predictor: Predictor, description: str) -> dict[str, Any]:
-    spec = predictor.spec
+    spec, label = predictor.spec, predictor.label
     side = spec.pixels
     text = tf.constant(description)
     answer = tf.function(lambda: {"json": tf.identity(text)}, input_signature=[])
     found: dict[str, Any] = {DESCRIBE: answer.get_concrete_function()}
     if spec.source == "maps":
         maps = tf.TensorSpec((None, len(spec.fields), side, side), tf.float32, name="maps")
-        found[PREDICT_MAPS] = found[DEFAULT_SIGNATURE] = _function(predictor.graph_maps, maps)
+        found[PREDICT_MAPS] = found[DEFAULT_SIGNATURE] = _function(
+            predictor.graph_maps, maps, predictor.label
+        )
     if spec.accepts_images:
         pictures = tf.TensorSpec((None, side, side, 3), tf.uint8, name="images")
-        found[DEFAULT_SIGNATURE] = _function(predictor.graph_pictures, pictures)
+        found[DEFAULT_SIGNATURE] = _function(predictor.graph_pictures, pictures, label)
         png = tf.TensorSpec((None,), tf.string, name="png")
-        found[PREDICT_PNG] = _function(lambda files: predictor.graph_pictures(decode_png(files, side)), png)
+        found[PREDICT_PNG] = _function(
+            lambda files: predictor.graph_pictures(decode_png(files, side)), png, label
+        )
     return found
 
 
-def _function(graph: Callable[[Any], Mapping[str, Any]], spec: tf.TensorSpec) -> Any:
+def _units(label: Mapping[str, Any]) -> dict[str, str]:
+    """Return the unit of each output of a model, by its name."""
+    units = (label["unit"], label["linear_unit"], label["unit"], label["unit"])
+    return dict(zip(outputs_of(label["name"]), units, strict=True))
+
+
+def _function(graph: Callable[[Any], Mapping[str, Any]], spec: tf.TensorSpec, label: str) -> Any:
     def outputs(inputs: Any) -> dict[str, Any]:
         found = graph(inputs)
-        return {key: tf.cast(found[key], tf.float32) for key in OUTPUTS}
+        columns = zip(outputs_of(label), ("predicted", "linear", "lower", "upper"), strict=True)
+        return {name: tf.cast(found[column], tf.float32) for name, column in columns}
 
     return tf.function(outputs, input_signature=[spec]).get_concrete_function()
 
@@ -247,12 +257,12 @@ def _requests(spec: ImageSpec, signatures: Any, example: Example) -> dict[str, d
 
 
 def _offline(predictor: Predictor, example: Example, inputs: Iterable[str]) -> list[float]:
-    """Return log10 sSFR of the example without the SavedModel, from maps or from pictures."""
+    """Return the predicted labels of the example without the SavedModel, from maps or from pictures."""
     if "maps" in inputs:
         found = predictor.predict_maps(example.maps)
     else:
         found = predictor.predict_images(example.pictures)
-    return [float(value) for value in found.log10_ssfr]
+    return [float(value) for value in found.predicted]
 
 
 def encode_png(picture: np.ndarray) -> bytes:

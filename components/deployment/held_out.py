@@ -31,6 +31,6 @@ def largest_difference(served: Answer, offline: pd.DataFrame) -> float:
     offline
         n rows of predictions.parquet, in the same order.
     """
-    pairs = ((served.log10_ssfr, "predicted"), (served.lower, "lower"), (served.upper, "upper"))
+    pairs = ((served.predicted, "predicted"), (served.lower, "lower"), (served.upper, "upper"))
     # np.max hands a NaN on, which no tolerance lets through; Python's own max may lose it.
     return float(np.max([np.abs(answer - offline[name].to_numpy()).max() for answer, name in pairs]))

@@ -14,6 +14,7 @@ import pandas as pd
 from ssfr.components.config import DeploymentSettings, Settings
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.reader import MapReader, in_batches
+from ssfr.components.labels.served import label_among
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, PREDICT_MAPS
 from ssfr.components.serving.repository.folder import DESCRIPTION
@@ -139,7 +140,7 @@ def decide(challenger: Candidate, rival: Rival | None, settings: DeploymentSetti
         margin_dex, require_beats_baselines.
     """
     held_out = challenger.of("promotion")
-    own = rmse_dex(held_out["log10_ssfr"].to_numpy(), held_out["predicted"].to_numpy())
+    own = rmse_dex(held_out["label"].to_numpy(), held_out["predicted"].to_numpy())
     figures: dict[str, float | int | str | None] = {
         "promotion_galaxies": len(held_out),
         "challenger_rmse_dex": own if math.isfinite(own) else None,
@@ -188,7 +189,7 @@ def meet(
     reader
         Of the promotion galaxies; there may be none.
     true : (n,)
-        Their log10 sSFR [dex of 1/yr].
+        Their labels [dex].
     progress
         Is given galaxies.
     """
@@ -206,12 +207,13 @@ def meet(
         if theirs.get(key) != description.get(key):
             differs = f"{key}: its are {theirs.get(key)}, these are {description.get(key)}"
             return Rival(version, problem=differs)
+    label = label_among(description["outputs"])
     predicted = [np.empty(0)]
     with progress.task("the champion on the promotion set", len(true), "galaxies") as task:
         for rows in in_batches(np.arange(len(true)), _BATCH):
             raw = reader.maps(rows)
             inputs = {"images": raw.transpose(0, 2, 3, 1)} if kind == "images" else {"maps": raw}
-            predicted.append(signature(inputs)["log10_ssfr"])
+            predicted.append(signature(inputs)[label])
             task.advance(len(rows))
     answers = np.concatenate(predicted)
     if not np.isfinite(answers).all():

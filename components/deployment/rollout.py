@@ -21,6 +21,7 @@ from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from ssfr.components.config import ServingSettings
 from ssfr.components.errors import InputError
+from ssfr.components.labels.served import label_among
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.serving.client.client import Client
 from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto
@@ -37,7 +38,7 @@ class KnownAnswer:
     key: str
     array: np.ndarray
     """The signature's one input."""
-    log10_ssfr: np.ndarray
+    predicted: np.ndarray
     """(n,) float32 [dex of 1/yr]"""
     tolerance_dex: float
 
@@ -136,7 +137,7 @@ def known_answers(folder: Path, origin: str) -> list[KnownAnswer]:
                 ((key, tensor),) = request.inputs.items()
                 shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
                 array = from_proto(tensor, TensorSpec(tf.dtypes.as_dtype(tensor.dtype), shape))
-                value = np.asarray(expected["log10_ssfr"], np.float32)
+                value = np.asarray(expected[label_among(expected)], np.float32)
                 known.append(KnownAnswer(signature, key, array, value, float(expected["tolerance_dex"])))
     except (
         InputError,
@@ -225,7 +226,7 @@ class _Rollout:
                 )
                 for one in known:
                     answer = client.predict_signature(one.signature, one.key, one.array)
-                    difference = float(np.abs(answer.log10_ssfr - one.log10_ssfr).max())
+                    difference = float(np.abs(answer.predicted - one.predicted).max())
                     if not difference <= one.tolerance_dex or (answer.versions != version).any():
                         raise InputError(
                             f"{server}: version {version} does not answer '{one.signature}' as it did when"

@@ -65,7 +65,7 @@ def assess(
     Parameters
     ----------
     predictions
-        As predictions.parquet: case, seed, galaxy, group, split, log10_ssfr, predicted, lower, upper,
+        As predictions.parquet: case, seed, galaxy, group, split, label, predicted, lower, upper,
         at_floor; every case has the same galaxies in the same order.
     extra
         As extra_predictions.parquet: the same for other seeds, milestones and the audit, with kind and key.
@@ -215,7 +215,7 @@ def sample_of(table: pd.DataFrame, split: str, population: str = "all") -> Sampl
     chosen = table[table["split"] == split]
     if population == "above_floor":
         chosen = chosen[~chosen["at_floor"].astype(bool)]
-    columns = ("log10_ssfr", "predicted", "lower", "upper")
+    columns = ("label", "predicted", "lower", "upper")
     truth, predicted, lower, upper = (chosen[column].to_numpy(np.float64) for column in columns)
     return Sample(truth, predicted, lower, upper, chosen["group"].to_numpy(np.int64))
 

@@ -192,7 +192,7 @@ def _fit_baselines(
 ) -> pd.DataFrame:
     fitted = baselines.fit(
         extract(reader, galaxies, progress),
-        galaxies["log10_ssfr"].to_numpy(np.float64),
+        galaxies["label"].to_numpy(np.float64),
         galaxies["split"].to_numpy(dtype=object),
         galaxies["group"].to_numpy(np.int64),
         settings.evaluation.interval,

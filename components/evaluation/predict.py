@@ -109,7 +109,7 @@ def _tested(galaxies: pd.DataFrame, method: str, folder: Path) -> Rows:
 
 def _numbers(prediction: Prediction, places: Rows) -> dict[str, np.ndarray]:
     columns = {
-        "predicted": prediction.log10_ssfr,
+        "predicted": prediction.predicted,
         "lower": prediction.lower,
         "upper": prediction.upper,
     }

@@ -12,7 +12,7 @@ from ssfr.components.imagesets.reader import MapReader
 
 PRIMARY = "primary"
 """Kind of the network that a case is judged by, and that is served."""
-_COLUMNS = ("galaxy", "snapshot", "subhalo_id", "group", "split", "log10_ssfr", "at_floor")
+_COLUMNS = ("galaxy", "snapshot", "subhalo_id", "group", "split", "label", "at_floor")
 
 Rows = npt.NDArray[np.int64]
 

@@ -1,4 +1,4 @@
-"""From maps or pictures to log10 sSFR with an interval: offline, and as the graph that is served."""
+"""From maps or pictures to a label with an interval: offline, and as the graph that is served."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from ssfr.components.models.networks import (
 from ssfr.components.models.weights import VGG16_MD5
 
 Outputs = dict[str, Any]
-"""log10_ssfr, lower, upper [dex of 1/yr] and ssfr [1/yr], each (n,) float32 tensors."""
+"""predicted, lower, upper [dex] and linear (10^predicted, in the label's unit), each (n,) float32 tensors."""
 
 
-_NAMES = ("log10_ssfr", "lower", "upper")
+_NAMES = ("predicted", "lower", "upper")
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predictions of n galaxies, each (n,) float32 in dex of 1/yr.
+    """Predicted labels of n galaxies, each (n,) float32 [dex].
 
     `lower` and `upper` bound the interval that holds the true value with the probability named in
     model.json (settings.evaluation.interval).
     """
 
-    log10_ssfr: np.ndarray
+    predicted: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
 
@@ -57,10 +57,12 @@ class Predictor:
     network
         From images to outputs.
     offset, scale
-        log10 sSFR [dex of 1/yr] = offset + scale x first output.
+        Label [dex] = offset + scale x first output.
     interval
         As in model.json: ``{"kind": "scaled_sigma", "factor"}`` or ``{"kind": "residuals", "lower",
         "upper"}`` [dex].
+    label
+        Name of what is predicted, for example ``log10_ssfr``.
     """
 
     spec: ImageSpec
@@ -68,6 +70,7 @@ class Predictor:
     offset: float
     scale: float
     interval: dict[str, Any]
+    label: str
 
     @classmethod
     def load(cls, directory: Path, expected_md5: str = VGG16_MD5, beside: Self | None = None) -> Self:
@@ -114,7 +117,7 @@ class Predictor:
             )
         network.trained.set_weights(read_weights(directory, description))
         label = description["label"]
-        return cls(spec, network, label["offset"], label["scale"], description["interval"])
+        return cls(spec, network, label["offset"], label["scale"], description["interval"], label["name"])
 
     def graph_maps(self, maps: Any) -> Outputs:
         """Predict from (n, F, P, P) raw maps (`spec.fields`, in `spec.units`; uint8 for image catalogues).
@@ -200,7 +203,7 @@ class Predictor:
             lower, upper = value - half, value + half
         else:
             lower, upper = value + self.interval["lower"], value + self.interval["upper"]
-        return {"log10_ssfr": value, "ssfr": ops.power(10.0, value), "lower": lower, "upper": upper}
+        return {"predicted": value, "linear": ops.power(10.0, value), "lower": lower, "upper": upper}
 
 
 def predict_all(

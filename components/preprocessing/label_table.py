@@ -164,6 +164,7 @@ def _candidates(
             "sfr_msun_per_yr": unknown,
             "ssfr_stellar_per_yr": unknown,
             "ssfr_total_per_yr": unknown,
+            "gas_fraction": unknown,
             "gas_cells": none,
             "halo_gas_cells": none,
             "star_particles": none,

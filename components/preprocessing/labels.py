@@ -1,4 +1,4 @@
-"""What is predicted: log10 of the specific star formation rate, and what becomes of SFR = 0."""
+"""Every galaxy's label, and what becomes of those whose quantity is 0."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import pandas as pd
 
 from ssfr.components.config import LabelSettings
 from ssfr.components.errors import InputError
+from ssfr.components.labels.registry import Label, label_of
 
 
 def labels(sample: pd.DataFrame, settings: LabelSettings) -> pd.DataFrame:
@@ -15,47 +16,60 @@ def labels(sample: pd.DataFrame, settings: LabelSettings) -> pd.DataFrame:
     Parameters
     ----------
     sample
-        With snapshot, subhalo_id and ssfr_stellar_per_yr, ssfr_total_per_yr [1/yr].
+        As sample.parquet.
     settings
-        Which mass, and the rule for SFR = 0 (fault 13).
+        Which quantity, and the rule for those that are 0 (fault 13).
 
     Returns
     -------
     DataFrame
-        With the sample's index: `log10_ssfr` [dex of 1/yr], `zero_sfr`, `at_floor` (the label was raised
-        to the floor), `dropped`. Dropped rows have a NaN label.
+        With the sample's index: `label` [dex], `zero_sfr` (the quantity is 0), `at_floor` (the label was
+        raised to the floor), `dropped`. Dropped rows have a NaN label.
 
     Raises
     ------
     InputError
-        An sSFR that is negative or not finite.
+        The sample lacks the quantity, or it is negative or not finite for a galaxy.
     """
-    column = f"ssfr_{settings.mass}_per_yr"
-    ssfr = sample[column].to_numpy(np.float64)
-    if len(ssfr) and np.isnan(ssfr).all():
-        other = "total" if settings.mass == "stellar" else "stellar"
-        raise InputError(
-            f"label.mass: {settings.mass}, but the sample has no sSFR by {settings.mass} mass; use "
-            f"label.mass: {other}"
-        )
-    bad = np.flatnonzero(~(np.isfinite(ssfr) & (ssfr >= 0)))
-    if len(bad):
-        row = sample.iloc[bad[0]]
-        raise InputError(
-            f"sample.parquet: {column} of {len(bad)} galaxies is negative or not finite (first: snapshot "
-            f"{row['snapshot']}, subhalo {row['subhalo_id']}, {ssfr[bad[0]]:g}); expected 0 or more [1/yr]"
-        )
-    zero = ssfr == 0
+    chosen = label_of(settings)
+    values = chosen.values(sample).to_numpy(np.float64)
+    _refuse_absent(values, chosen, settings)
+    _refuse_impossible(values, chosen, sample)
+    zero = np.zeros(len(values), bool) if chosen.is_log10 else values == 0
     with np.errstate(divide="ignore"):
-        label = np.log10(ssfr)
-    at_floor = np.zeros(len(ssfr), bool)
-    dropped = np.zeros(len(ssfr), bool)
-    if settings.zero_sfr == "floor":
-        at_floor = label <= settings.floor_log10_ssfr
-        label = np.maximum(label, settings.floor_log10_ssfr)
+        label = values if chosen.is_log10 else np.log10(values)
+    at_floor = np.zeros(len(values), bool)
+    dropped = np.zeros(len(values), bool)
+    if settings.zero_sfr == "floor" and np.isfinite(chosen.floor):
+        at_floor = label <= chosen.floor
+        label = np.maximum(label, chosen.floor)
     else:
         dropped = zero
         label = np.where(zero, np.nan, label)
     return pd.DataFrame(
-        {"log10_ssfr": label, "zero_sfr": zero, "at_floor": at_floor, "dropped": dropped}, index=sample.index
+        {"label": label, "zero_sfr": zero, "at_floor": at_floor, "dropped": dropped}, index=sample.index
+    )
+
+
+def _refuse_absent(values: np.ndarray, label: Label, settings: LabelSettings) -> None:
+    if not len(values) or not np.isnan(values).all():
+        return
+    way_out = "choose another label.quantity"
+    if label.column == f"ssfr_{settings.mass}_per_yr":
+        way_out = f"use label.mass: {'total' if settings.mass == 'stellar' else 'stellar'}"
+    raise InputError(
+        f"label.quantity: {label.name}, but the sample has no numbers in {label.column}; {way_out}"
+    )
+
+
+def _refuse_impossible(values: np.ndarray, label: Label, sample: pd.DataFrame) -> None:
+    bad = np.flatnonzero(~(np.isfinite(values) & (label.is_log10 | (values >= 0))))
+    if not len(bad):
+        return
+    row = sample.iloc[bad[0]]
+    expected = "a finite number" if label.is_log10 else "0 or more"
+    raise InputError(
+        f"sample.parquet: {label.column} of {len(bad)} galaxies is negative or not finite (first: snapshot "
+        f"{row['snapshot']}, subhalo {row['subhalo_id']}, {values[bad[0]]:g}); expected {expected}"
+        + (f" [{label.unit}]" if label.unit else "")
     )

@@ -37,7 +37,7 @@ def draw(predictions: pd.DataFrame, galaxies: pd.DataFrame, reader: MapReader, s
     Parameters
     ----------
     predictions
-        Of the case: galaxy, log10_ssfr, predicted; at least one row.
+        Of the case: galaxy, label, predicted; at least one row.
     galaxies
         The reader's table.
     reader
@@ -47,12 +47,10 @@ def draw(predictions: pd.DataFrame, galaxies: pd.DataFrame, reader: MapReader, s
     """
     as_pictures = spec.pixel_type == "uint8" or spec.source == "images"
     in_rows = not as_pictures and len(spec.channels) > 1
-    shown = evenly(predictions, "log10_ssfr", _ROWS if in_rows else _PICTURES)
+    shown = evenly(predictions, "label", _ROWS if in_rows else _PICTURES)
     captions = [
         f"{_short(name)}\n" + minus(f"true {truth:.2f}\npred. {predicted:.2f}")
-        for name, truth, predicted in zip(
-            shown["galaxy"], shown["log10_ssfr"], shown["predicted"], strict=True
-        )
+        for name, truth, predicted in zip(shown["galaxy"], shown["label"], shown["predicted"], strict=True)
     ]
     place = pd.Series(np.arange(len(galaxies)), index=galaxies["galaxy"])
     maps = reader.maps(place.loc[shown["galaxy"]].to_numpy())

@@ -156,7 +156,7 @@ def _best(study: Study, reader: MapReader) -> Iterator[Plate]:
     shown, best = study.shown_set, study.best
     held_out = study.predicted(best, shown)
     truth, predicted, lower, upper = (
-        held_out[name].to_numpy(np.float64) for name in ("log10_ssfr", "predicted", "lower", "upper")
+        held_out[name].to_numpy(np.float64) for name in ("label", "predicted", "lower", "upper")
     )
     score = _score(study, best)
     note = f"r = {_short(score['r'])}, RMSE {_short(score['rmse'])} dex"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ssfr.components.labels.registry import label_of
 from ssfr.components.report.study import SET_NAMES, SMALL_GROUPS, Study, interval
 from ssfr.components.statistics.verdict import findings
 
@@ -139,7 +140,7 @@ def caveats(study: Study) -> list[str]:
     if test["at_floor"]:
         found.append(
             f"{test['at_floor']} of the {test['galaxies']} {SET_NAMES[study.shown_set]} galaxies are at the "
-            f"floor ({settings.preprocessing.label.floor_log10_ssfr:g} dex of 1/yr): scores are given with "
+            f"floor ({label_of(settings.preprocessing.label).floor:g} dex): scores are given with "
             "and without them."
         )
     if "baseline_cells" not in study.metrics["cases"]:

@@ -70,12 +70,12 @@ def sfr_against_mass(mass_msun: Floats, sfr_msun_per_yr: Floats) -> Figure:
 
 
 @styled
-def ssfr_histogram(log10_ssfr: Floats, floor: float | None, zero: int) -> Figure:
+def ssfr_histogram(labels: Floats, floor: float | None, zero: int) -> Figure:
     """Draw the histogram of log10 sSFR [dex of 1/yr], counts on a logarithmic axis.
 
     Parameters
     ----------
-    log10_ssfr : (n,)
+    labels : (n,)
         Before any floor, of the galaxies that form stars.
     floor
         Value to which labels below it are raised; None: no mark.
@@ -84,14 +84,14 @@ def ssfr_histogram(log10_ssfr: Floats, floor: float | None, zero: int) -> Figure
     """
     figure = Figure(figsize=(WIDTH, 3.6))
     axes = figure.subplots()
-    low, high = span(log10_ssfr)
-    axes.hist(log10_ssfr, np.linspace(low, high, _bins(log10_ssfr)).tolist(), color=BLUE, log=True)
+    low, high = span(labels)
+    axes.hist(labels, np.linspace(low, high, _bins(labels)).tolist(), color=BLUE, log=True)
     if floor is not None and low < floor < high:
         axes.axvline(floor, color=INK, lw=1, ls=":")
         axes.text(
             floor, 0.97, " floor", transform=axes.get_xaxis_transform(), ha="left", va="top", fontsize=11
         )
-    note = f"{len(log10_ssfr)} galaxies" + (f"\nand {zero} with SFR = 0" if zero else "")
+    note = f"{len(labels)} galaxies" + (f"\nand {zero} with SFR = 0" if zero else "")
     axes.text(0.02, 0.97, note, transform=axes.transAxes, va="top", fontsize=11, linespacing=1.4)
     axes.set(xlabel=SSFR, ylabel="galaxies")
     axes.set_ylim(bottom=0.7, top=axes.get_ylim()[1] * 2.5)

@@ -63,7 +63,7 @@ def write(output: Path, study: Study, png_dir: Path | None) -> Path:
 
 def _write_values(folder: Path, study: Study, case: str) -> None:
     own = study.predicted(case, study.shown_set)
-    values = own[["log10_ssfr", "predicted"]].to_numpy(np.float64).T + OFFSET_DEX
+    values = own[["label", "predicted"]].to_numpy(np.float64).T + OFFSET_DEX
     with atomic_file(folder / "YValues.npy") as part, part.open("wb") as stream:
         np.save(stream, values, allow_pickle=False)
     with atomic_file(folder / "galaxies.txt") as part:

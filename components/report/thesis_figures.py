@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.labels.registry import label_of
 from ssfr.components.report import gallery, thesis_charts
 from ssfr.components.report.cases import scale_label
 from ssfr.components.report.study import SET_NAMES, Study
@@ -48,13 +49,13 @@ def ssfr_per_yr(study: Study) -> pd.Series:
     column = f"ssfr_{study.settings.preprocessing.label.mass}_per_yr"
     if column in study.galaxies:
         return study.galaxies[column].astype(np.float64)
-    return 10.0 ** study.galaxies["log10_ssfr"].where(~study.galaxies["zero_sfr"], -np.inf)
+    return 10.0 ** study.galaxies["label"].where(~study.galaxies["zero_sfr"], -np.inf)
 
 
 def floor(study: Study) -> float | None:
     """Return the value to which labels were raised [dex of 1/yr]; None where none was."""
     raised = bool(study.galaxies["at_floor"].any())
-    return study.settings.preprocessing.label.floor_log10_ssfr if raised else None
+    return label_of(study.settings.preprocessing.label).floor if raised else None
 
 
 def _sfr_against_mass(study: Study) -> Plate | Absent:
@@ -141,7 +142,7 @@ def _wraps(study: Study, group: Sequence[str]) -> bool:
 def _training_and_predicted(study: Study) -> Plate:
     case, shown = study.cases.main, study.shown_set
     galaxies = study.galaxies
-    train = galaxies.loc[galaxies["split"] == "train", "log10_ssfr"].to_numpy(np.float64)
+    train = galaxies.loc[galaxies["split"] == "train", "label"].to_numpy(np.float64)
     predicted = study.predicted(case, shown)["predicted"].to_numpy(np.float64)
     name = SET_NAMES[shown]
     return Plate(
@@ -209,7 +210,7 @@ def _gallery(study: Study, reader: MapReader, number: str, case: str | None, wha
 
 
 def _comparison(title: str, table: pd.DataFrame) -> Comparison:
-    truth, predicted = (table[name].to_numpy(np.float64) for name in ("log10_ssfr", "predicted"))
+    truth, predicted = (table[name].to_numpy(np.float64) for name in ("label", "predicted"))
     group = np.arange(len(truth))
     r = scores(Sample(truth, predicted, predicted, predicted, group))["r"]
     return Comparison(title, truth, predicted, r)
@@ -218,7 +219,7 @@ def _comparison(title: str, table: pd.DataFrame) -> Comparison:
 def _example(galaxies: pd.DataFrame) -> int:
     """Return the row of a galaxy that shows something: of those that form stars, the richest in gas cells."""
     cells = galaxies["gas_cells_used"] if "gas_cells_used" in galaxies else pd.Series(0, galaxies.index)
-    ranked = pd.DataFrame({"zero": galaxies["zero_sfr"], "cells": -cells, "ssfr": -galaxies["log10_ssfr"]})
+    ranked = pd.DataFrame({"zero": galaxies["zero_sfr"], "cells": -cells, "ssfr": -galaxies["label"]})
     return int(ranked.assign(name=galaxies["galaxy"]).sort_values([*ranked, "name"]).index[0])
 
 

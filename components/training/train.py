@@ -16,6 +16,7 @@ import pandas as pd
 from ssfr.components.config import Settings, TrainingSettings
 from ssfr.components.imagesets.reader import ImageSet, MapReader
 from ssfr.components.imagesets.spec import ImageSpec, load_spec
+from ssfr.components.labels.registry import label_of
 from ssfr.components.models.folder import (
     HISTORY,
     failure,
@@ -190,9 +191,9 @@ class _Trainer:
         start = one.seed + _NEXT_START * len(broken)
         training = self.settings.training
         train, validation = rows_of(self.galaxies, one)
-        log10_ssfr = self.galaxies["log10_ssfr"].to_numpy(dtype=np.float64)
-        label = _label(log10_ssfr[train], training)
-        labels = ((log10_ssfr - label["offset"]) / label["scale"]).astype(np.float32)
+        truth = self.galaxies["label"].to_numpy(dtype=np.float64)
+        label = self._label(truth[train])
+        labels = ((truth - label["offset"]) / label["scale"]).astype(np.float32)
         data = Dataset(self.features, labels, train, validation)
         network = build_trained(training, self.spec, start)
         if training.model == "vgg16":
@@ -221,6 +222,16 @@ class _Trainer:
             pd.DataFrame(state.history).to_csv(part, index=False)
         keep(one.folder, state.epoch, state.best_epoch)
 
+    def _label(self, truth: np.ndarray) -> dict[str, Any]:
+        """Return how the network's first output becomes the label [dex]: offset + scale x output."""
+        training, label = self.settings.training, label_of(self.settings.preprocessing.label)
+        if training.model == "vgg16" and training.vgg16.last_activation == "relu":
+            offset, scale = _THESIS_OFFSET, 1.0
+        else:
+            offset, scale = float(np.mean(truth)), float(np.std(truth)) or 1.0
+        names = {"name": label.name, "unit": label.text, "linear_unit": label.unit}
+        return {**names, "offset": offset, "scale": scale}
+
     def _write(
         self,
         folder: Path,
@@ -235,7 +246,7 @@ class _Trainer:
         """Write a model folder of the network as it is now, with an interval of its own."""
         training, spec = self.settings.training, self.spec
         held_out = data.validation if len(data.validation) else data.train
-        truth = self.galaxies["log10_ssfr"].to_numpy(dtype=np.float64)[held_out]
+        truth = self.galaxies["label"].to_numpy(dtype=np.float64)[held_out]
         mean, sigma = _in_dex(predict(network, data, held_out), label)
         residuals = mean - truth
         description = {
@@ -267,15 +278,6 @@ class _Trainer:
             "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
         }
         write_model(folder, description, network.get_weights())
-
-
-def _label(log10_ssfr: np.ndarray, training: TrainingSettings) -> dict[str, Any]:
-    """Return how the network's first output becomes log10 sSFR [dex of 1/yr]: offset + scale x output."""
-    if training.model == "vgg16" and training.vgg16.last_activation == "relu":
-        offset, scale = _THESIS_OFFSET, 1.0
-    else:
-        offset, scale = float(np.mean(log10_ssfr)), float(np.std(log10_ssfr)) or 1.0
-    return {"name": "log10_ssfr", "unit": "dex of 1/yr", "offset": offset, "scale": scale}
 
 
 def _mean_label(data: Dataset, training: TrainingSettings) -> np.ndarray:

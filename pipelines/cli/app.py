@@ -20,6 +20,8 @@ from rich.text import Text
 
 from ssfr.components.config import Settings, UniverseSettings, load_settings
 from ssfr.components.errors import InputError
+from ssfr.components.labels.registry import LABELS
+from ssfr.components.labels.served import linear_name
 from ssfr.components.runtime.progress import Progress
 from ssfr.pipelines.kubeflow.compile import compile_command
 from ssfr.pipelines.kubeflow.operate import clean, model_sync, promote, rollback, upload
@@ -176,32 +178,36 @@ def predict(
         answer = client.predict(galaxies)
     rows = zip(
         galaxies.names,
-        answer.log10_ssfr,
+        answer.predicted,
         answer.lower,
         answer.upper,
-        answer.ssfr,
+        answer.linear,
         answer.versions,
         strict=True,
     )
+    linear_title = linear_name(answer.label)
     if as_json:
-        for name, log10_ssfr, lower, upper, ssfr, served_by in rows:
+        for name, predicted, lower, upper, linear, served_by in rows:
             row = {
                 "galaxy": name,
-                "log10_ssfr": float(log10_ssfr),
+                answer.label: float(predicted),
                 "lower": float(lower),
                 "upper": float(upper),
-                "ssfr": float(ssfr),
+                linear_title: float(linear),
                 "version": int(served_by),
             }
             print(json.dumps(row))
         return
-    table = Table("galaxy", "predicted", "interval", "sSFR [1/yr]", "version", title=_TITLE)
-    for name, log10_ssfr, lower, upper, ssfr, served_by in rows:
+    known = LABELS.get(answer.label)
+    if known and known.unit:
+        linear_title = f"{known.symbol} [{known.unit}]"
+    table = Table("galaxy", f"predicted {answer.label}", "interval", linear_title, "version", title=_TITLE)
+    for name, predicted, lower, upper, linear, served_by in rows:
         table.add_row(
             Text(name),
-            f"{log10_ssfr:.3f}",
+            f"{predicted:.3f}",
             f"{lower:.3f} .. {upper:.3f}",
-            f"{ssfr:.3g}",
+            f"{linear:.3g}",
             Text(f"{model} {served_by}"),
         )
     _out.print(table)

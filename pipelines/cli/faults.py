@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ssfr.components.config import Settings
+from ssfr.components.labels.registry import label_of
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,7 @@ def _quenched(settings: Settings) -> str:
     if chosen.zero_sfr == "drop":
         return "dropped by its own galaxy's SFR, and counted"
     return (
-        f"kept at a floor of {chosen.floor_log10_ssfr:g} dex, and counted; scores are given with and without"
+        f"kept at a floor of {label_of(chosen).floor:g} dex, and counted; scores are given with and without"
     )
 
 
@@ -250,7 +251,7 @@ FAULTS = (
     Fault(
         13,
         "galaxies with SFR = 0 were masked with the wrong table",
-        ("preprocessing.label.zero_sfr", "preprocessing.label.floor_log10_ssfr"),
+        ("preprocessing.label.zero_sfr", "preprocessing.label.floor"),
         _quenched,
     ),
     Fault(

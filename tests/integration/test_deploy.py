@@ -44,7 +44,7 @@ def test_the_first_model_is_served_and_equals_the_offline_predictions(study):
     assert result["served_galaxies"] == 5
     example = study.galaxies.set_index("galaxy").loc[result["example"]["galaxy"]]
     assert example["split"] == "test"
-    assert result["example"]["true"] == example["log10_ssfr"]
+    assert result["example"]["true"] == example["label"]
     assert result["example"]["served"] == pytest.approx(result["example"]["offline"], abs=1e-4)
     assert study.served.champion().version == 1
     assert [path.name for path in study.repository.iterdir()].count("ssfr") == 1
@@ -62,7 +62,7 @@ def test_the_files_of_a_held_out_galaxy_are_predicted_by_the_deployed_model(stud
         inputs = read_inputs(files)
         answer = client.predict(inputs)
         index = inputs.names.index(result["example"]["galaxy"])
-        assert answer.log10_ssfr[index] == pytest.approx(result["example"]["offline"], abs=1e-4)
+        assert answer.predicted[index] == pytest.approx(result["example"]["offline"], abs=1e-4)
         np.save(study.folder / "small.npy", np.zeros((3, 16, 16)))
         with pytest.raises(InputError, match=rf"small\.npy: 16 px a side; the model takes {PIXELS} px"):
             client.predict(read_inputs([study.folder / "small.npy"]))

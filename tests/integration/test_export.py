@@ -80,7 +80,7 @@ def test_maps_predict_as_offline(exported, kind):
 def test_pictures_and_their_png_files_predict_as_offline(exported, kind):
     *_, predictor, servable = exported[kind]
     pictures = random_pictures(5, seed=7)
-    offline = predictor.predict_images(pictures).log10_ssfr
+    offline = predictor.predict_images(pictures).predicted
     files = np.array([encode_png(picture) for picture in pictures], dtype=object)
     np.testing.assert_allclose(servable.signature("")({"images": pictures})["log10_ssfr"], offline, atol=1e-5)
     np.testing.assert_allclose(

@@ -65,7 +65,7 @@ class Service:
 
     def answers(self, name: str | None = None) -> float:
         with Client.of(serving(), self.server.address, "toy", label=name) as client:
-            return float(client.predict_maps(MAPS).log10_ssfr[0])
+            return float(client.predict_maps(MAPS).predicted[0])
 
     def promote(self, version: int, **changes: object) -> float:
         settings = serving(**{"rollout_s": 30.0, **changes})
@@ -256,7 +256,7 @@ def test_clients_that_ask_all_the_while_see_no_failure(service_in_s3: Service) -
         with Client.of(serving(), service.server.address, "toy", label=name) as client:
             while not stop.is_set():
                 try:
-                    answers[number].add(float(client.predict_maps(MAPS).log10_ssfr[0]))
+                    answers[number].add(float(client.predict_maps(MAPS).predicted[0]))
                 except InputError as error:
                     failed.append(str(error))
 

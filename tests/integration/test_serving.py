@@ -232,7 +232,7 @@ def test_the_client_splits_what_is_too_much_for_one_request(repository):
     for limit in ({"max_batch": 7}, {"max_message_mb": 0.066}):
         with served(repository, **limit) as (_, client):
             answer = client.predict_maps(maps)
-            np.testing.assert_allclose(answer.log10_ssfr, np.arange(100) - 1.0)
+            np.testing.assert_allclose(answer.predicted, np.arange(100) - 1.0)
             assert answer.versions.tolist() == [1] * 100
 
 
@@ -250,13 +250,13 @@ def test_versions_and_labels_are_addressed(toys, repository):
     label(repository, stable=1, canary=3)
     with served(repository) as (server, client):
         assert [status.version for status in client.status()] == [3, 1]
-        assert client.predict_maps(MAPS).log10_ssfr == -1.0
+        assert client.predict_maps(MAPS).predicted == -1.0
         expected = {"stable": -1.0, "canary": -3.0}
         for name, value in expected.items():
             with Client.of(serving(), server.address, "toy", label=name) as by_label:
-                assert by_label.predict_maps(MAPS).log10_ssfr == value
+                assert by_label.predict_maps(MAPS).predicted == value
         with Client.of(serving(), server.address, "toy", version=3) as by_version:
-            assert by_version.predict_maps(MAPS).log10_ssfr == -3.0
+            assert by_version.predict_maps(MAPS).predicted == -3.0
         with (
             Client.of(serving(), server.address, "toy", version=2) as by_version,
             pytest.raises(InputError),
@@ -268,16 +268,16 @@ def test_a_promotion_moves_the_labels_of_a_running_server(toys, repository):
     deploy(toys, repository, 2)
     label(repository, stable=1, canary=2)
     with served(repository) as (_, client):
-        assert client.predict_maps(MAPS).log10_ssfr == -1.0
+        assert client.predict_maps(MAPS).predicted == -1.0
         label(repository, stable=2)
-        wait_for(lambda: client.predict_maps(MAPS).log10_ssfr == -2.0)
+        wait_for(lambda: client.predict_maps(MAPS).predicted == -2.0)
         wait_for(lambda: {s.version: s.state for s in client.status()} == {2: "AVAILABLE", 1: "END"})
 
 
 def test_a_model_without_a_champion_is_still_served(repository):
     label(repository, canary=1)
     with served(repository) as (_, client):
-        assert client.predict_maps(MAPS).log10_ssfr == -1.0
+        assert client.predict_maps(MAPS).predicted == -1.0
 
 
 def test_no_request_fails_while_versions_are_swapped(toys, repository):
@@ -288,7 +288,7 @@ def test_no_request_fails_while_versions_are_swapped(toys, repository):
         with Client.of(serving(retries=0), address, "toy") as client:
             while not stop.is_set():
                 answer = client.predict_maps(MAPS)
-                assert answer.log10_ssfr[0] == -float(answer.versions[0])
+                assert answer.predicted[0] == -float(answer.versions[0])
                 mine.append(int(answer.versions[0]))
 
     with served(repository) as (server, _), ThreadPoolExecutor(8) as pool:
@@ -364,7 +364,7 @@ def test_a_champion_that_is_damaged_does_not_hand_its_name_to_the_canary(toys, r
         with pytest.raises(InputError, match="Servable not found"):
             client.predict_maps(MAPS)
         with Client.of(serving(), server.address, "toy", label="canary") as canary:
-            assert canary.predict_maps(MAPS).log10_ssfr == -2.0
+            assert canary.predict_maps(MAPS).predicted == -2.0
 
 
 def test_a_first_champion_that_is_damaged_leaves_what_answered(toys, repository):
@@ -417,7 +417,7 @@ def test_a_fault_of_one_version_does_not_stop_the_others(toys, repository, monke
         deploy(toys, repository, 1, "zoo")
         with Client.of(serving(), server.address, "zoo") as other:
             wait_for(lambda: "zoo version 1 loaded" in lines.said)
-            assert other.predict_maps(MAPS).log10_ssfr == -1.0
+            assert other.predict_maps(MAPS).predicted == -1.0
         time.sleep(0.3)
         refusals = [line for line in lines.said if "toy version 2 not loaded" in line]
         assert len(refusals) == 1
@@ -443,7 +443,7 @@ def test_an_empty_repository_is_not_serving_until_a_model_comes(toys, tmp_path):
         assert health.Check(HealthCheckRequest()).status == HealthCheckResponse.NOT_SERVING
         deploy(toys, root, 1)
         wait_for(lambda: health.Check(HealthCheckRequest()).status == HealthCheckResponse.SERVING)
-        assert client.predict_maps(MAPS).log10_ssfr == -1.0
+        assert client.predict_maps(MAPS).predicted == -1.0
 
 
 def test_a_reload_chooses_models_versions_and_labels(toys, repository):
@@ -533,8 +533,8 @@ def test_a_full_server_refuses_calls_but_not_the_question_for_health(toys, tmp_p
             client.predict_maps(MAPS)
         HealthStub(channel).Check(HealthCheckRequest(), timeout=1.0)
         assert not any(call.done() for call in calls)
-        assert patient.predict_maps(MAPS).log10_ssfr == -10.0
-        assert [call.result().log10_ssfr for call in calls] == [-10.0, -10.0]
+        assert patient.predict_maps(MAPS).predicted == -10.0
+        assert [call.result().predicted for call in calls] == [-10.0, -10.0]
 
 
 def test_a_call_under_way_is_finished_when_the_server_stops(toys, tmp_path):
@@ -559,7 +559,7 @@ def test_a_call_under_way_is_finished_when_the_server_stops(toys, tmp_path):
         with pytest.raises(InputError, match="no server answers"):
             while True:  # what arrives between the two announcements is still answered
                 late.predict_maps(MAPS)
-        assert call.result().log10_ssfr == -10.0
+        assert call.result().predicted == -10.0
         stopping.result()
 
 
@@ -584,7 +584,7 @@ def test_certificates_guard_both_sides(repository, tmp_path):
         address = f"localhost:{server.address.rpartition(':')[2]}"
         mine = {"tls_server_ca": ca, "tls_client_certificate": certificate, "tls_client_key": key}
         with Client.of(serving(**mine), address, "toy") as client:
-            assert client.predict_maps(MAPS).log10_ssfr == -1.0
+            assert client.predict_maps(MAPS).predicted == -1.0
         for stranger in ({}, {"tls_server_ca": ca}):
             with (
                 Client.of(serving(**stranger), address, "toy") as client,
@@ -662,11 +662,11 @@ def test_a_killed_server_is_noticed_and_waited_for_and_sigterm_finishes_calls(to
                 failing.result()
             assert "\n" not in str(said.value)
             until_serving(second)
-            assert waiting.result().log10_ssfr == -10.0
+            assert waiting.result().predicted == -10.0
             call = pool.submit(hasty.predict_maps, MAPS)
             time.sleep(0.5)
             second.send_signal(signal.SIGTERM)
-            assert call.result().log10_ssfr == -10.0
+            assert call.result().predicted == -10.0
             assert second.wait(20) == 0
             assert "stopped" in second.stdout.read()
 

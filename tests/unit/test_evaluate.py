@@ -31,7 +31,7 @@ from ssfr.components.storage.artifact import publish, read_json, write_json
 PIXELS = 32
 CASES = ("composite", "mass")
 COLUMNS = [
-    "case", "seed", "galaxy", "snapshot", "subhalo_id", "group", "split", "log10_ssfr",
+    "case", "seed", "galaxy", "snapshot", "subhalo_id", "group", "split", "label",
     "at_floor", "predicted", "lower", "upper",
 ]  # fmt: skip
 
@@ -66,7 +66,13 @@ def write_untrained(folder, case, maps_dir, prepared_dir, chosen, bias=-10.0, se
         "parameters": {"trainable": network.trained.count_params(), "frozen": 0},
         "training": chosen.training.model_dump(mode="json"),
         "spec": spec.model_dump(mode="json"),
-        "label": {"name": "log10_ssfr", "unit": "dex of 1/yr", "offset": bias, "scale": 0.5},
+        "label": {
+            "name": "log10_ssfr",
+            "unit": "log10(sSFR / yr^-1)",
+            "linear_unit": "yr^-1",
+            "offset": bias,
+            "scale": 0.5,
+        },
         "interval": {"kind": "scaled_sigma", "factor": 1.0},
         "seed": seed,
         "backbone": network.backbone,
@@ -136,7 +142,7 @@ def test_predictions_are_those_of_the_model_folder(result, inputs):
         expected = Predictor.load(inputs["model_dirs"]["mass"]).predict_maps(
             reader.maps(np.arange(len(held_out)))
         )
-    np.testing.assert_allclose(table["predicted"], expected.log10_ssfr, atol=1e-5)
+    np.testing.assert_allclose(table["predicted"], expected.predicted, atol=1e-5)
     np.testing.assert_allclose(table["upper"], expected.upper, atol=1e-5)
 
 
@@ -326,7 +332,7 @@ def test_seeds_milestones_and_the_audit_are_predicted_beside_the_first_network(t
     for kind, name in (("seed", "seeds/2"), ("milestone", "milestones/5")):
         expected = Predictor.load(audited["model_dirs"]["composite"] / name).predict_maps(maps)
         np.testing.assert_allclose(
-            extra.loc[extra["kind"] == kind, "predicted"], expected.log10_ssfr, atol=1e-5
+            extra.loc[extra["kind"] == kind, "predicted"], expected.predicted, atol=1e-5
         )
     metrics = json.loads((tmp_path / "out" / "metrics.json").read_text())
     assert set(metrics["cases"]["composite"]["seeds"]) == {"1", "2"}

@@ -170,7 +170,7 @@ def test_every_preset_has_something_to_say_in_every_row(preset: str) -> None:
         (11, {"projection": {"width_unit": "ckpc/h"}}),
         (12, {"preprocessing": {"split": {"method": "halo"}}}),
         (12, {"evaluation": {"audit_case": "composite"}}),
-        (13, {"preprocessing": {"label": {"floor_log10_ssfr": -12}}}),
+        (13, {"preprocessing": {"label": {"floor": -12}}}),
         (13, {"preprocessing": {"label": {"zero_sfr": "drop"}}}),
         (14, {"training": {"loss": "mse"}}),
         (15, {"training": {"vgg16": {"preprocess_input": False}}}),

@@ -26,7 +26,7 @@ def sample() -> pd.DataFrame:
 
 def test_zero_and_faint_labels_are_raised_to_the_floor_and_marked(sample: pd.DataFrame) -> None:
     result = labels(sample, LabelSettings())
-    assert result["log10_ssfr"].tolist() == [pytest.approx(-10), -13, -13, -13]
+    assert result["label"].tolist() == [pytest.approx(-10), -13, -13, -13]
     assert result["zero_sfr"].tolist() == [False, True, False, False]
     assert result["at_floor"].tolist() == [False, True, True, True]
     assert not result["dropped"].any()
@@ -37,12 +37,12 @@ def test_zero_is_dropped_on_request_and_faint_labels_are_kept_as_they_are(sample
     assert result["dropped"].tolist() == [False, True, False, False]
     assert result["zero_sfr"].sum() == 1
     assert not result["at_floor"].any()
-    assert result["log10_ssfr"].dropna().tolist() == pytest.approx([-10, -14, -13])
+    assert result["label"].dropna().tolist() == pytest.approx([-10, -14, -13])
 
 
 def test_the_mass_that_divides_is_a_setting(sample: pd.DataFrame) -> None:
-    assert labels(sample, LabelSettings(mass="stellar"))["log10_ssfr"][0] == pytest.approx(-10)
-    assert labels(sample, LabelSettings(mass="total"))["log10_ssfr"][0] == pytest.approx(-11)
+    assert labels(sample, LabelSettings(mass="stellar"))["label"][0] == pytest.approx(-10)
+    assert labels(sample, LabelSettings(mass="total"))["label"][0] == pytest.approx(-11)
 
 
 @pytest.mark.parametrize("bad", [-1e-10, np.inf, np.nan])

@@ -21,7 +21,7 @@ from ssfr.components.runtime.progress import SILENT
 from ssfr.components.training.train import run
 
 SMALL = CompactSettings(input_pixels=16, widths=(8, 16), dense=16)
-NAMES = ("log10_ssfr", "lower", "upper")
+NAMES = ("predicted", "lower", "upper")
 
 
 def trained(folder, maps, label, training=None, preprocessing=None, **case):
@@ -71,21 +71,21 @@ def test_the_traced_graph_answers_as_offline_for_any_batch_and_for_none(compact)
     offline = predictor.predict_maps(maps, batch=7)
     for count in (30, 1, 0):
         served = {name: tensor.numpy() for name, tensor in graph(maps[:count]).items()}
-        assert set(served) == {*NAMES, "ssfr"}
+        assert set(served) == {*NAMES, "linear"}
         assert all(values.shape == (count,) and values.dtype == np.float32 for values in served.values())
         for name in NAMES:
             np.testing.assert_allclose(served[name], getattr(offline, name)[:count], atol=1e-5)
         np.testing.assert_allclose(
-            served["ssfr"], 10.0 ** offline.log10_ssfr[:count].astype(float), rtol=1e-4
+            served["linear"], 10.0 ** offline.predicted[:count].astype(float), rtol=1e-4
         )
-    assert (offline.lower < offline.log10_ssfr).all()
-    assert (offline.log10_ssfr < offline.upper).all()
+    assert (offline.lower < offline.predicted).all()
+    assert (offline.predicted < offline.upper).all()
 
 
 def test_the_batch_size_changes_nothing_and_no_galaxies_give_no_predictions(compact):
     predictor, maps = Predictor.load(compact[0]), compact[1]
     one, other = predictor.predict_maps(maps, batch=4), predictor.predict_maps(maps, batch=30)
-    np.testing.assert_allclose(one.log10_ssfr, other.log10_ssfr, atol=1e-5)
+    np.testing.assert_allclose(one.predicted, other.predicted, atol=1e-5)
     assert predictor.predict_maps(maps[:0]).upper.shape == (0,)
 
 
@@ -93,7 +93,7 @@ def test_a_model_of_pictures_answers_alike_for_pictures_and_their_maps(pictures)
     predictor, images = Predictor.load(pictures[0]), pictures[1]
     from_pictures = predictor.predict_images(images)
     from_maps = predictor.predict_maps(images.transpose(0, 3, 1, 2))
-    np.testing.assert_array_equal(from_pictures.log10_ssfr, from_maps.log10_ssfr)
+    np.testing.assert_array_equal(from_pictures.predicted, from_maps.predicted)
     graph = predictor.graph(images)
     np.testing.assert_allclose(np.asarray(graph["lower"]), from_pictures.lower, atol=1e-5)
     width = from_pictures.upper - from_pictures.lower
@@ -148,7 +148,7 @@ def test_a_vgg16_model_is_not_used_with_other_backbone_weights(tmp_path):
     folder.mkdir()
     settings = Settings(cases=[Case(name="composite")], training=training)
     run(folder, *write_prepared(tmp_path, maps, label), "composite", settings, SILENT, md5)
-    assert Predictor.load(folder, md5).predict_maps(maps[:1]).log10_ssfr.shape == (1,)
+    assert Predictor.load(folder, md5).predict_maps(maps[:1]).predicted.shape == (1,)
     other = write_vgg16_weights(weights, seed=2)
     with pytest.raises(InputError, match=r"trained with other weights of VGG16"):
         Predictor.load(folder, other)

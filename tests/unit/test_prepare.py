@@ -53,7 +53,7 @@ def test_galaxies_carry_label_split_and_place_of_their_map(drawn: Path, output: 
     assert galaxies[list(sample)].equals(sample)
     assert galaxies["galaxy"].iloc[0] == "Snap99ID0"
     assert galaxies["gas_cells_used"].eq(990).all()
-    assert galaxies["log10_ssfr"].ge(-13).all()
+    assert galaxies["label"].ge(-13).all()
     assert figures["zero_sfr"] == 8
     assert sum(figures["split"].values()) == figures["galaxies"] == 2 * COUNT
     assert json.loads((output / "preparation.json").read_text()) == figures

@@ -16,7 +16,7 @@ def candidate(error_dex=0.2, beats=True, not_beaten=(), promotion=4):
     splits = ["promotion"] * promotion + ["test", "test"]
     truth = [-10.0 - 0.1 * i for i in range(len(splits))]
     table = pd.DataFrame(
-        {"split": splits, "log10_ssfr": truth, "predicted": [value + error_dex for value in truth]}
+        {"split": splits, "label": truth, "predicted": [value + error_dex for value in truth]}
     )
     return Candidate("composite", beats, not_beaten, table)
 
@@ -50,7 +50,7 @@ def test_a_better_challenger_is_promoted_and_the_reason_has_both_figures():
 def test_a_tie_leaves_the_champion():
     challenger = candidate(0.2)
     held_out = challenger.of("promotion")
-    own = rmse_dex(held_out["log10_ssfr"], held_out["predicted"])
+    own = rmse_dex(held_out["label"], held_out["predicted"])
     assert not decide(challenger, Rival(3, own), DeploymentSettings()).promoted
 
 

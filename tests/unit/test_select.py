@@ -183,6 +183,7 @@ def test_row_of_the_sample_holds_what_the_catalogue_says(universe: Path, tmp_pat
             "sfr_msun_per_yr": 4,
             "ssfr_stellar_per_yr": 4 / (2e10 / H),
             "ssfr_total_per_yr": 4 / (10e10 / H),
+            "gas_fraction": 0.0,
             "gas_cells": 5,
             "halo_gas_cells": 5 + 0 + tng.UNBOUND,
             "star_particles": 3,

@@ -27,7 +27,7 @@ def test_yvalues_are_true_and_predicted_log10_of_1e15_ssfr(tmp_path):
         values = np.load(folder / case / "YValues.npy", allow_pickle=False)
         own = found.predicted(case, "test")
         assert values.shape == (2, len(own))
-        np.testing.assert_allclose(values[0], np.log10(1e15 * 10.0 ** own["log10_ssfr"]), rtol=1e-12)
+        np.testing.assert_allclose(values[0], np.log10(1e15 * 10.0 ** own["label"]), rtol=1e-12)
         np.testing.assert_array_equal(values[1], own["predicted"] + 15.0)
         assert (folder / case / "galaxies.txt").read_text().split() == list(own["galaxy"])
 

@@ -75,7 +75,7 @@ def test_compact_learns_a_nonlinear_sum_that_ridge_on_the_fluxes_cannot(tmp_path
     prediction = Predictor.load(tmp_path / "out").predict_maps(maps[test])
     fluxes = np.log10(maps.sum(axis=(2, 3)))
     ridge = RidgeCV(np.logspace(-4, 4, 9)).fit(fluxes[fitted], label[fitted]).predict(fluxes[test])
-    rmse = np.sqrt(np.mean((prediction.log10_ssfr - label[test]) ** 2))
+    rmse = np.sqrt(np.mean((prediction.predicted - label[test]) ** 2))
     assert rmse < 0.6 * np.sqrt(np.mean((ridge - label[test]) ** 2))
     covered = np.mean((prediction.lower < label[test]) & (label[test] < prediction.upper))
     assert 0.5 < covered < 0.85
@@ -267,7 +267,7 @@ def test_several_networks_answer_together_as_each_does_alone(audited, tmp_path):
     together = predict_all(folders, iter([maps[:4], maps[4:]]))
     for folder, found in zip(folders, together, strict=True):
         alone = Predictor.load(folder).predict_maps(maps)
-        for name in ("log10_ssfr", "lower", "upper"):
+        for name in ("predicted", "lower", "upper"):
             np.testing.assert_allclose(getattr(found, name), getattr(alone, name), atol=1e-5)
 
 
@@ -539,7 +539,7 @@ def test_vgg16_trains_on_cached_features_and_predicts_with_the_whole_network(tmp
     assert description["backbone"] == {"weights": "random", "seed": 1}
     assert description["interval"]["kind"] == "residuals"
     prediction = Predictor.load(tmp_path / "out").predict_maps(maps[5:])
-    rmse = np.sqrt(np.mean((prediction.log10_ssfr - label[5:]) ** 2))
+    rmse = np.sqrt(np.mean((prediction.predicted - label[5:]) ** 2))
     assert rmse == pytest.approx(figures["validation"]["rmse_dex"], rel=1e-4)
 
 

@@ -31,7 +31,7 @@ def found(scatter, trees=300, absent=(), chosen=None, **changed):
     predicted = predictions(table, {case: scatter.get(case) or 0.5 for case in (*scatter, *BASELINES)})
     for number, case in enumerate(case for case in scatter if case not in known):
         rows = predicted["case"] == case
-        mixed = predicted.loc[rows, "log10_ssfr"].sample(frac=1.0, random_state=number)
+        mixed = predicted.loc[rows, "label"].sample(frac=1.0, random_state=number)
         predicted.loc[rows, "predicted"] = mixed.to_numpy()
     extra = extra_predictions(table, {}, audit_case=None)
     metrics = assess(predicted, extra, table, chosen or ten_case_settings(**changed), {})
@@ -69,7 +69,7 @@ def test_a_case_above_0_that_was_not_chosen_is_named_and_decides_nothing():
     # On the validation set entropy leads, on the test set it knows nothing.
     for case, split in (("mass", "validation"), ("entropy", "test")):
         rows = (predicted["case"] == case) & (predicted["split"] == split)
-        mixed = predicted.loc[rows, "log10_ssfr"].sample(frac=1.0, random_state=3)
+        mixed = predicted.loc[rows, "label"].sample(frac=1.0, random_state=3)
         predicted.loc[rows, "predicted"] = mixed.to_numpy()
     metrics = assess(predicted, extra_predictions(table, {}, audit_case=None), table, ten_case_settings(), {})
     (one,) = findings(metrics)
@@ -83,7 +83,7 @@ def test_galaxies_at_the_floor_are_no_knowledge():
     table = galaxies(300)
     predicted = predictions(table, {"mass": 0.5} | BASELINES)
     own = (predicted["case"] == "mass") & ~predicted["at_floor"]
-    mixed = predicted.loc[own, "log10_ssfr"].sample(frac=1.0, random_state=1)
+    mixed = predicted.loc[own, "label"].sample(frac=1.0, random_state=1)
     predicted.loc[own, "predicted"] = mixed.to_numpy()
     metrics = assess(predicted, extra_predictions(table, {}, audit_case=None), table, ten_case_settings(), {})
     assert metrics["cases"]["mass"]["scores"]["test"]["all"]["r"]["lower"] > 0.1

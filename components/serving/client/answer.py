@@ -13,16 +13,19 @@ class Answer:
 
     Attributes
     ----------
-    log10_ssfr, lower, upper
-        (n,) float32 log10(sSFR / yr^-1); the interval holds the truth with the model's stated probability.
-    ssfr
-        (n,) float32 [1/yr].
+    label
+        Name of what is predicted, for example ``log10_ssfr``.
+    predicted, lower, upper
+        (n,) float32 [dex]; the interval holds the truth with the model's stated probability.
+    linear
+        (n,) float32, 10^predicted in the unit of the quantity: for sSFR in 1/yr.
     versions
         (n,) int64, the version of the model that answered.
     """
 
-    log10_ssfr: np.ndarray
-    ssfr: np.ndarray
+    label: str
+    predicted: np.ndarray
+    linear: np.ndarray
     lower: np.ndarray
     upper: np.ndarray
     versions: np.ndarray

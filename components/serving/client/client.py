@@ -22,6 +22,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServic
 
 from ssfr.components.config import DeploymentSettings, ServingSettings
 from ssfr.components.errors import InputError
+from ssfr.components.labels.served import label_among, outputs_of
 from ssfr.components.serving.client.answer import Answer, VersionStatus
 from ssfr.components.serving.client.calls import call, explain, is_about_input
 from ssfr.components.serving.client.channel import open_channel
@@ -38,7 +39,6 @@ from ssfr.components.serving.protocol.names import (
 from ssfr.components.serving.protocol.signatures import read_signatures
 from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto
 
-_OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
 _DEFAULTS = ServingSettings()
 _OPTIONS = (
     "deadline_s",
@@ -289,15 +289,23 @@ class Client:
         parts = [self._predict_part(signature, key, part) for part in self._parts(array)]
         if len(parts) == 1:
             return parts[0]
-        names = [field.name for field in fields(Answer)]
-        return Answer(**{name: np.concatenate([getattr(part, name) for part in parts]) for name in names})
+        names = [field.name for field in fields(Answer) if field.name != "label"]
+        columns = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        return Answer(parts[0].label, **columns)
 
     def _predict_part(self, signature: str, key: str, array: np.ndarray) -> Answer:
         answer = self._answer(signature, {key: array})
         expected = _column(len(array))
         # What came is a view of the message: read-only, and all of it would be kept.
-        columns = {name: self._output(answer, name, expected).copy() for name in _OUTPUTS}
-        return Answer(**columns, versions=np.array([answer.model_spec.version.value] * len(array), np.int64))
+        try:
+            label = label_among(answer.outputs)
+        except KeyError as error:
+            raise self._without(error.args[0], answer) from None
+        predicted, linear, lower, upper = (
+            self._output(answer, name, expected).copy() for name in outputs_of(label)
+        )
+        versions = np.array([answer.model_spec.version.value] * len(array), np.int64)
+        return Answer(label, predicted, linear, lower, upper, versions)
 
     def _answer(self, signature: str, inputs: Mapping[str, np.ndarray]) -> PredictResponse:
         spec = ModelSpec(signature_name=signature)
@@ -308,12 +316,15 @@ class Client:
     def _output(self, answer: PredictResponse, name: str, expected: TensorSpec) -> np.ndarray:
         """Return one output of an answer, which another server may have written in another form."""
         if name not in answer.outputs:
-            there = ", ".join(sorted(answer.outputs))
-            raise InputError(f"{self.address}: {self._spec.name}: no output '{name}', only {there or 'none'}")
+            raise self._without(name, answer)
         try:
             return from_proto(answer.outputs[name], expected)
         except ValueError as error:
             raise InputError(f"{self.address}: {self._spec.name}: output '{name}': {error}") from None
+
+    def _without(self, name: str, answer: PredictResponse) -> InputError:
+        there = ", ".join(sorted(answer.outputs)) or "none"
+        return InputError(f"{self.address}: {self._spec.name}: no output '{name}', only {there}")
 
     def _parts(self, array: np.ndarray) -> Iterator[np.ndarray]:
         """Split a batch into requests under the limits; an empty batch is one empty request."""

@@ -21,6 +21,7 @@ from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.labels.served import label_among
 from ssfr.components.serving.protocol.messages import Request
 from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE
 from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto
@@ -214,7 +215,7 @@ class Servable:
             raise CallError(_STATUS.get(error.error_code, grpc.StatusCode.INTERNAL), _reason(error)) from None
         return {key: answer[key] for key in wanted or signature.outputs}
 
-    def _warm_up(self, directory: Path, known: Mapping[str, tuple[np.ndarray, float]]) -> None:
+    def _warm_up(self, directory: Path, known: Mapping[str, tuple[str, np.ndarray, float]]) -> None:
         path = directory / WARMUP
         if not path.exists():
             return
@@ -226,13 +227,10 @@ class Servable:
             answers = [signature(arrays), signature({key: array[:1] for key, array in arrays.items()})]
             if signature.name not in known:
                 continue
-            right, tolerance = known[signature.name]
+            label, right, tolerance = known[signature.name]
             # np.max hands a NaN on, which no tolerance lets through; Python's own max may lose it.
             difference = np.max(
-                [
-                    np.abs(answer["log10_ssfr"] - right[: len(answer["log10_ssfr"])]).max()
-                    for answer in answers
-                ]
+                [np.abs(answer[label] - right[: len(answer[label])]).max() for answer in answers]
             )
             if not difference <= tolerance:
                 raise DamagedArtifactError(
@@ -245,12 +243,13 @@ _NOT_A_REASON = ("Graph execution error", "Detected at node", "<stack traces", "
 _STATUS = {code.value[0]: code for code in grpc.StatusCode}
 
 
-def _known_answers(description: Mapping[str, Any]) -> dict[str, tuple[np.ndarray, float]]:
-    """Return by signature what a version answered when it was exported, and the tolerance [dex]."""
+def _known_answers(description: Mapping[str, Any]) -> dict[str, tuple[str, np.ndarray, float]]:
+    """Return by signature the label and its values when the version was exported, and the tolerance [dex]."""
     try:
         return {
-            name: (np.array([*answer["log10_ssfr"]], np.float32), float(answer["tolerance_dex"]))
+            name: (label, np.array([*answer[label]], np.float32), float(answer["tolerance_dex"]))
             for name, answer in description.get("known_answers", {}).items()
+            for label in (label_among(answer),)
         }
     except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
         raise ValueError(f"{DESCRIPTION}: known_answers: not what we write") from None
