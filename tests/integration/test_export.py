@@ -68,9 +68,10 @@ def test_maps_predict_as_offline(exported, kind):
     maps = random_maps(5, seed=7)
     served = servable.signature("predict_maps")({"maps": maps})
     offline = predictor.predict_maps(maps)
-    for name in ("log10_ssfr", "lower", "upper"):
+    expected = {"log10_ssfr": offline.predicted, "lower": offline.lower, "upper": offline.upper}
+    for name, values in expected.items():
         assert served[name].dtype == np.float32
-        np.testing.assert_allclose(served[name], getattr(offline, name.replace("log10_ssfr", "predicted")), atol=1e-5)
+        np.testing.assert_allclose(served[name], values, atol=1e-5)
     np.testing.assert_allclose(served["ssfr"], 10.0 ** served["log10_ssfr"].astype(float), rtol=1e-5)
     assert np.all(served["lower"] < served["log10_ssfr"])
     assert np.all(served["log10_ssfr"] < served["upper"])
