@@ -18,9 +18,7 @@ $(READY): pyproject.toml requirements.lock $(wildcard native/*)
 	touch $@
 
 run: $(READY)
-	$(BIN)/ssfr simulate $(RUN)/universe --galaxies 320 --snapshots 99,95
-	$(BIN)/ssfr run demo --data $(RUN)/universe --workdir $(RUN)/demo
-	$(BIN)/python -m ssfr.pipelines.local.demo $(RUN)/demo
+	$(BIN)/ssfr run demo --workdir $(RUN)/demo
 
 # Files in their order, not by their number of tests: the whole runs, which take minutes, begin first.
 test: $(READY)

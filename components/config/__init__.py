@@ -26,7 +26,7 @@ from ssfr.components.config.learning import (
 )
 from ssfr.components.config.section import Fraction, Positive
 from ssfr.components.config.service import DeploymentSettings, ServingSettings
-from ssfr.components.config.settings import Settings, load_settings, parse_settings
+from ssfr.components.config.settings import Settings, load_settings, parse_settings, settings_with
 from ssfr.components.config.universe import UniverseSettings
 
 __all__ = [
@@ -53,4 +53,5 @@ __all__ = [
     "Vgg16Settings",
     "load_settings",
     "parse_settings",
+    "settings_with",
 ]

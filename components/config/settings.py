@@ -168,6 +168,25 @@ def load_settings(path: Path, overrides: dict[str, Any] | None = None) -> Settin
         raise InputError(f"{_origin(error, path, overrides or {})}: {_first_problem(error)}") from None
 
 
+def settings_with(overrides: Mapping[str, Any]) -> Settings:
+    """Return the default settings with some of them changed.
+
+    Parameters
+    ----------
+    overrides
+        Dotted key -> value, for example ``{"projection.pixels": 128}``.
+
+    Raises
+    ------
+    InputError
+        An unknown key, or a value out of range.
+    """
+    data: dict[str, Any] = {}
+    for key, value in overrides.items():
+        _set_dotted(data, key, value)
+    return parse_settings(data, "settings")
+
+
 def parse_settings(data: dict[str, Any], origin: str) -> Settings:
     """Validate a mapping of settings; `origin` is named in the error.
 

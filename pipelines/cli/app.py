@@ -22,6 +22,7 @@ from ssfr.components.config import Settings, UniverseSettings, load_settings
 from ssfr.components.errors import InputError
 from ssfr.components.labels.registry import LABELS
 from ssfr.components.labels.served import linear_name
+from ssfr.components.runtime.extras import require_extras
 from ssfr.components.runtime.progress import Progress
 from ssfr.pipelines.kubeflow.compile import compile_command
 from ssfr.pipelines.kubeflow.operate import clean, model_sync, promote, rollback, upload
@@ -90,8 +91,16 @@ def simulate(
 @app.command()
 def run(
     preset: Preset,
-    data: Annotated[str, typer.Option(help="a TNG directory, or images:DIR")],
-    workdir: Annotated[Path, typer.Option(help="folder of the run; the same again goes on where it stopped")],
+    data: Annotated[
+        str | None,
+        typer.Option(help="a TNG directory, or images:DIR; demo, without, writes a universe of its own"),
+    ] = None,
+    workdir: Annotated[
+        Path | None,
+        typer.Option(
+            help="folder of the run, by default run/PRESET; the same again goes on where it stopped"
+        ),
+    ] = None,
     until: Annotated[
         str | None,
         typer.Option(
@@ -110,7 +119,9 @@ def run(
     """Do the whole study on this machine: from galaxies to a model in service."""
     from ssfr.pipelines import local
     from ssfr.pipelines.display import display
+    from ssfr.pipelines.local.demo import demo_universe, show_prediction
 
+    workdir = workdir or Path("run") / Path(preset).stem
     for option, folder in (("--workdir", workdir), ("--repository", repository)):
         if str(folder).startswith("s3:"):
             raise InputError(
@@ -120,12 +131,23 @@ def run(
     if export is not None:
         changes |= {"evaluation.export": export, "preprocessing.export_png": export == "thesis"}
     settings = load_settings(preset_path(preset), changes)
-    source = local.Data.parse(data)
+    if data is None and preset != "demo":
+        raise InputError("--data: missing; give a TNG directory, or images:DIR for a folder of images")
+    local.check(settings, until)
     with display(_err) as sink:
+        location = data or str(demo_universe(workdir, Progress(sink)))
         outcome = local.run(
-            settings, source, workdir, sink, preset=Path(preset).stem, repository=repository, until=until
+            settings,
+            local.Data.parse(location),
+            workdir,
+            sink,
+            preset=Path(preset).stem,
+            repository=repository,
+            until=until,
         )
     _show(outcome, settings)
+    if data is None and until is None:
+        show_prediction(workdir)
 
 
 @app.command()
@@ -139,6 +161,7 @@ def serve(
     overrides: Overrides = None,
 ) -> None:
     """Serve the models of a repository over gRPC, as TensorFlow Serving would."""
+    require_extras("serve")
     from ssfr.components.serving.server.server import serve as serve_repository
     from ssfr.pipelines.display import display
 
@@ -168,6 +191,7 @@ def predict(
     """Ask a server for the sSFR of new galaxies."""
     from ssfr.components.serving.client.inputs import read_inputs
 
+    require_extras("serve")
     settings = load_settings(preset_path("recommended"), parse_overrides(overrides))
     galaxies = read_inputs(inputs)
     with _greetings_hidden():

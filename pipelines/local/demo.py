@@ -1,22 +1,35 @@
-"""The end of `make run`: starts the server, and asks it for a galaxy that no network was trained on."""
+"""What `ssfr run demo` adds to a run: a universe to study before it, and a served prediction after it."""
 
 from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pandas as pd
 
+from ssfr.components.config import UniverseSettings
 from ssfr.components.errors import InputError
+from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import read_json
 from ssfr.components.storage.manifest import MANIFEST
+from ssfr.pipelines.local.service import COMMAND, served
 
-_SSFR = (sys.executable, "-m", "ssfr.pipelines.cli")
+UNIVERSE = UniverseSettings(galaxies=320, snapshots=(99, 95))
 
 
-def main(workdir: Path) -> None:
+def demo_universe(workdir: Path, progress: Progress) -> Path:
+    """Return the synthetic universe in the folder of a run; one that is absent is written first."""
+    from ssfr.components.simulation.universe import write_universe
+
+    universe = workdir / "universe"
+    if not universe.exists():
+        workdir.mkdir(parents=True, exist_ok=True)
+        write_universe(universe, UNIVERSE, progress)
+    return universe
+
+
+def show_prediction(workdir: Path) -> None:
     """Serve the models of a finished run, predict one held-out galaxy over gRPC, and compare.
 
     Raises
@@ -35,41 +48,19 @@ def main(workdir: Path) -> None:
     example, tolerance = deployed["example"], deployed["tolerance_dex"]
     galaxies = pd.read_parquet(folders["preprocessing"] / "galaxies.parquet")
     maps = folders["projection"] / galaxies.set_index("galaxy").loc[example["galaxy"], "map_file"]
-    server = subprocess.Popen([*_SSFR, "serve", repository, "--port", "0"], stderr=subprocess.PIPE, text=True)
-    try:
-        address = _address(server)
+    with served(Path(repository)) as address:
         command = ["predict", str(maps), "--galaxy", example["galaxy"], "--server", address]
         command += ["--version", str(deployed["version"])]
         print(f"\n$ ssfr serve {repository} &\n$ ssfr {' '.join(command)}", flush=True)
-        subprocess.run([*_SSFR, *command], check=True)
-        answer = subprocess.run([*_SSFR, *command, "--json"], check=True, capture_output=True, text=True)
-    finally:
-        server.terminate()
-        server.wait()
-    served = json.loads(answer.stdout)["log10_ssfr"]
-    difference = abs(served - example["offline"])
+        subprocess.run([*COMMAND, *command], check=True)
+        answer = subprocess.run([*COMMAND, *command, "--json"], check=True, capture_output=True, text=True)
+    prediction = json.loads(answer.stdout)["log10_ssfr"]
+    difference = abs(prediction - example["offline"])
     if difference > tolerance:
-        raise RuntimeError(f"served {served} and offline {example['offline']} differ by {difference:.2g} dex")
+        raise RuntimeError(
+            f"served {prediction} and offline {example['offline']} differ by {difference:.2g} dex"
+        )
     print(
         f"The simulation says {example['true']:.3f}; offline the model says {example['offline']:.3f}, "
         f"{difference:.1e} dex from what was served.\nThe report: {workdir / 'report.html'}"
     )
-
-
-def _address(server: subprocess.Popen[str]) -> str:
-    """Wait until the server says where it is."""
-    assert server.stderr is not None
-    said = []
-    for line in server.stderr:
-        said.append(line)
-        if line.startswith("serving ") and " at " in line:
-            return line.rsplit(" at ", 1)[1].strip()
-    raise RuntimeError(f"the server did not start: {''.join(said)}")
-
-
-if __name__ == "__main__":
-    try:
-        main(Path(sys.argv[1]))
-    except InputError as error:
-        print(f"ssfr: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)

@@ -26,6 +26,7 @@ from typing import Any, NoReturn
 
 from ssfr.components.config import Settings
 from ssfr.components.errors import InputError
+from ssfr.components.runtime.extras import require_extras
 from ssfr.components.runtime.processes import locked
 from ssfr.components.runtime.progress import Progress, Sink, disk_is_full
 from ssfr.components.simulation.source import is_synthetic
@@ -42,6 +43,7 @@ LOG = "kfp.log"
 REPORT = "report.html"
 MODEL_CARD = "model-card.md"
 _ROOT = ".kfp"
+_SAFE_PATH = "PYTHONSAFEPATH"
 _BEFORE_TRAINING = {*STEPS[: STEPS.index("training")], *IMAGE_STEPS[: IMAGE_STEPS.index("training")]}
 _LIBRARIES = ("kfp", "numpy", "h5py", "keras", "tensorflow", "scikit-learn", "illustris_python")
 
@@ -90,6 +92,19 @@ class Outcome:
     deployment: dict[str, Any] | None
 
 
+def check(settings: Settings, until: str | None) -> None:
+    """Refuse, before the first step, what a later one would only refuse after hours.
+
+    Raises
+    ------
+    InputError
+        A library that a step needs is not installed, or the weights that training starts from are absent.
+    """
+    if until not in _BEFORE_TRAINING:
+        require_extras("train", *(("serve",) if until in (None, "deployment") else ()))
+        check_settings(settings)
+
+
 def run(
     settings: Settings,
     data: Data,
@@ -126,8 +141,7 @@ def run(
     RuntimeError
         A bug: the message holds the step's traceback.
     """
-    if until not in _BEFORE_TRAINING:
-        check_settings(settings)
+    check(settings, until)
     repository = (repository or workdir / "models").resolve()
     workdir = workdir.resolve()
     arguments: dict[str, Any] = {
@@ -229,7 +243,13 @@ def _run_kfp(pipeline: Any, arguments: dict[str, Any], workdir: Path, log: RunLo
     _hide_folder_docker()
     from kfp import local
 
-    with _ended_by_interrupt(), left_as_before(), contextlib.redirect_stdout(log), warnings.catch_warnings():
+    with (
+        _safe_path(),
+        _ended_by_interrupt(),
+        left_as_before(),
+        contextlib.redirect_stdout(log),
+        warnings.catch_warnings(),
+    ):
         warnings.filterwarnings("ignore", message="You may be attemp", category=RuntimeWarning)
         root = workdir / _ROOT
         local.init(
@@ -251,6 +271,20 @@ def _hide_folder_docker() -> None:
     found = importlib.util.find_spec("docker")
     if found is not None and found.origin is None:
         sys.modules["docker"] = None  # type: ignore[assignment]
+
+
+@contextlib.contextmanager
+def _safe_path() -> Iterator[None]:
+    """Keep steps, which start as ``python -m``, from importing folders of the working directory."""
+    before = os.environ.get(_SAFE_PATH)
+    os.environ[_SAFE_PATH] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_SAFE_PATH]
+        else:
+            os.environ[_SAFE_PATH] = before
 
 
 @contextlib.contextmanager

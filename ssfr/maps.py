@@ -1,0 +1,215 @@
+"""Maps of one galaxy's gas, with units, axes and frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from astropy import units
+from numpy.typing import NDArray
+
+from ssfr.choices import merged
+from ssfr.components.config import ProjectionSettings
+from ssfr.components.errors import InputError, nearest
+from ssfr.components.projection.draw import GalaxyMaps, UnusableGalaxyError, draw_galaxy
+from ssfr.components.projection.frame import Frame
+from ssfr.components.simulation import Header
+from ssfr.quantities import in_unit, quantity
+from ssfr.simulation import Simulation
+
+
+@dataclass(frozen=True, repr=False)
+class Maps:
+    """Maps of one galaxy: ``maps["mass"]`` is a `Quantity` (pixels, pixels), rows y and columns x upwards.
+
+    Attributes
+    ----------
+    drawn
+        The maps as plain arrays, and what they were made of.
+    header
+        Of the snapshot.
+    subhalo_id
+        Of the galaxy.
+    """
+
+    drawn: GalaxyMaps
+    header: Header
+    subhalo_id: int
+
+    def __repr__(self) -> str:
+        side, width = self.frame.pixels, self.frame.width_kpc
+        fields = ", ".join(
+            f"{name} [{unit}]" for name, unit in zip(self.fields, self.drawn.units, strict=True)
+        )
+        return (
+            f"<Maps of subhalo {self.subhalo_id}, snapshot {self.header.snapshot}: {fields}; "
+            f"{side} x {side} pixels, {width:g} kpc wide>"
+        )
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.fields)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __getitem__(self, field: str) -> Any:
+        """Return one map, (pixels, pixels) float32 with its unit; NaN in a mean where there is no gas."""
+        if field not in self.fields:
+            raise InputError(f"no field '{field}' was drawn{nearest(field, self.fields)}")
+        at = self.fields.index(field)
+        return quantity(self.drawn.maps[at], self.drawn.units[at])
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of what was drawn."""
+        return self.drawn.fields
+
+    @property
+    def data(self) -> NDArray[np.float32]:
+        """All maps, (fields, pixels, pixels) float32 without units: what a model of maps takes."""
+        return self.drawn.maps
+
+    @property
+    def frame(self) -> Frame:
+        """Width and depth [physical kpc] and pixels of the maps, centred on the galaxy."""
+        return self.drawn.frame
+
+    @property
+    def rotation(self) -> NDArray[np.float64]:
+        """(3, 3) from the axes of the box to x, y and the line of sight of the maps."""
+        return self.drawn.rotation
+
+    @property
+    def redshift(self) -> float:
+        """Of the snapshot."""
+        return self.header.redshift
+
+    @property
+    def extent(self) -> Any:
+        """Left, right, lower and upper edge [physical kpc], about the galaxy's centre."""
+        half = 0.5 * self.frame.width_kpc
+        return units.Quantity([-half, half, -half, half], "kpc")
+
+    @property
+    def x(self) -> Any:
+        """Centres of the columns, and of the rows, (pixels,) [physical kpc]."""
+        side = self.frame.pixels
+        return units.Quantity(((np.arange(side) + 0.5) / side - 0.5) * self.frame.width_kpc, "kpc")
+
+    y = x
+
+    def plot(self, fields: Sequence[str] | None = None) -> NDArray[Any]:
+        """Plot maps side by side with matplotlib, with axes in kpc and a colour bar each.
+
+        Maps that are positive are shown in log10, maps with both signs about zero.
+
+        Parameters
+        ----------
+        fields
+            Names of the maps to plot; None: all.
+
+        Returns
+        -------
+        ndarray
+            (fields,) the axes of the new figure.
+
+        Examples
+        --------
+        >>> simulation = ssfr.open("run/demo/universe")
+        >>> [axes] = ssfr.draw(simulation, 99, 0, pixels=64).plot(["mass"])
+        >>> axes.get_xlabel(), axes.get_title()
+        ('x [kpc]', 'mass')
+        """
+        from matplotlib import pyplot
+
+        names = list(self.fields if fields is None else fields)
+        size = (4.0 * len(names), 3.5)
+        figure, grid = pyplot.subplots(1, len(names), figsize=size, layout="constrained", squeeze=False)
+        for axes, name in zip(grid[0], names, strict=True):
+            values, label, style = _shown(self[name])
+            image = axes.imshow(values, origin="lower", extent=self.extent.value, **style)
+            figure.colorbar(image, ax=axes, label=label)
+            axes.set(title=name, xlabel="x [kpc]", ylabel="y [kpc]")
+        return grid[0]
+
+
+def draw(
+    simulation: Simulation,
+    snapshot: int,
+    subhalo_id: int,
+    fields: Sequence[str] | None = None,
+    *,
+    width: Any = None,
+    depth: Any = None,
+    pixels: int | None = None,
+    deposition: Literal["smoothed", "point"] | None = None,
+) -> Maps:
+    """Draw the gas of one galaxy.
+
+    Parameters
+    ----------
+    simulation
+        Opened by `ssfr.open`; its settings stand in for what is not given here.
+    snapshot, subhalo_id
+        Of the galaxy.
+    fields
+        Names of the fields; mass is always drawn, as it weights the means.
+    width, depth
+        Of the field of view and along the line of sight, as numbers in kpc (physical) or as quantities.
+    pixels
+        Along a side.
+    deposition
+        smoothed: each cell over its own size; point: into the pixel of its centre.
+
+    Returns
+    -------
+    Maps
+        Gas mass is the sum in each pixel, other fields are means along the line of sight weighted by mass.
+
+    Raises
+    ------
+    InputError
+        An unknown field, a value out of range, data that lack something, or a galaxy without gas.
+
+    Examples
+    --------
+    >>> simulation = ssfr.open("run/demo/universe")
+    >>> maps = ssfr.draw(simulation, 99, 0, ("temperature",), width=60, pixels=128)
+    >>> maps
+    <Maps of subhalo 0, snapshot 99: temperature [K], mass [Msun]; 128 x 128 pixels, 60 kpc wide>
+    >>> maps.extent
+    <Quantity [-30.,  30., -30.,  30.] kpc>
+    >>> bool(maps["mass"].sum().to_value("Msun") > 1e8)
+    True
+    """
+    lengths = {"width": width, "depth": depth}
+    arguments: dict[str, Any] = {name: in_unit(x, "kpc") for name, x in lengths.items() if x is not None}
+    if arguments:
+        arguments["width_unit"] = "kpc"
+    arguments |= {"fields": fields, "pixels": pixels, "deposition": deposition}
+    projection = merged(ProjectionSettings, simulation.settings.projection, arguments)
+    settings = simulation.settings.model_copy(update={"projection": projection})
+    subhalo_id = int(subhalo_id)
+    halos = simulation.source.subhalos(snapshot, ["SubhaloGrNr"])["SubhaloGrNr"]
+    if not 0 <= subhalo_id < len(halos):
+        raise InputError(f"subhalo_id: {subhalo_id}; snapshot {snapshot} has subhalos 0 to {len(halos) - 1}")
+    try:
+        drawn = draw_galaxy(simulation.source, snapshot, subhalo_id, int(halos[subhalo_id]), settings)
+    except UnusableGalaxyError as error:
+        raise InputError(f"snapshot {snapshot}, subhalo {subhalo_id}: cannot be drawn: {error}") from None
+    return Maps(drawn, simulation.header(snapshot), subhalo_id)
+
+
+def _shown(quantity: Any) -> tuple[NDArray[Any], str, dict[str, Any]]:
+    """Return what a plot shows of a map: values, the label of the colour bar, and matplotlib's arguments."""
+    values, unit = np.asarray(quantity.value, np.float64), str(quantity.unit)
+    if np.nanmin(values) < 0:
+        limit = np.nanmax(np.abs(values))
+        return values, f"[{unit}]", {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
+    if unit.startswith("dex("):
+        return values, f"[{unit}]", {"cmap": "viridis"}
+    with np.errstate(divide="ignore"):
+        logarithm = np.log10(values)
+    return np.where(np.isfinite(logarithm), logarithm, np.nan), f"log10 [{unit}]", {"cmap": "viridis"}
