@@ -1,10 +1,14 @@
-"""Where a task runs on a cluster: its image, room, node, secrets, patience; the laptop needs none of it."""
+"""What surrounds the tasks of a pipeline: nothing on this machine; on a cluster pods, limits, a last task."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from kfp import dsl
+
 from ssfr.components.config.cluster import ClusterSettings
+from ssfr.components.manifest.component import manifest
 from ssfr.components.storage.artifact import code_digest
 from ssfr.components.storage.ledger import RUN
 
@@ -15,6 +19,78 @@ _READ_DATA = ("catalog", "projection", "ingest")
 _ROOMS = {"ingest": "preprocessing", "verification": "deployment"}
 """Folder in `components` of a step that has none of its own name."""
 _KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
+
+
+class OnThisMachine:
+    """Surrounds the tasks of a run on this machine: each finds its own finished work, one at a time draws.
+
+    Parameters
+    ----------
+    parallel_cases
+        Cases that are trained at the same time.
+    """
+
+    def __init__(self, parallel_cases: int = 1) -> None:
+        self.shards = 1
+        """Tasks that draw a snapshot's maps, at most."""
+        self.parallel_shards = 1
+        """Tasks that draw at the same time; each has projection.workers processes."""
+        self.parallel_cases = parallel_cases
+        self.limits: Any = None
+        """A `kfp.dsl.PipelineConfig`, or None."""
+
+    def place(self, step: str, task: Any) -> Any:
+        """Return the task of a step, told where and how it runs."""
+        return task
+
+    def recorded(self, **arguments: Any) -> AbstractContextManager[Any]:
+        """Follow what is in the block by the task that writes the run's manifest, whatever happened."""
+        return nullcontext()
+
+    def unless_done(self, first: Any) -> AbstractContextManager[Any]:
+        """Do what is in the block, unless an earlier run did all of it, as the first task found."""
+        return _if(first.outputs["Output"] == "yes")
+
+
+class OnCluster(OnThisMachine):
+    """Surrounds the tasks of a run on Kubeflow.
+
+    Parameters
+    ----------
+    cluster
+        Where the pods run and with what; secrets are named here, never read.
+    """
+
+    def __init__(self, cluster: ClusterSettings) -> None:
+        super().__init__(cluster.parallel_cases)
+        self._cluster = cluster
+        self.shards, self.parallel_shards = cluster.projection_shards, cluster.parallel_shards
+        self.limits = dsl.PipelineConfig(
+            ttl_seconds_after_finished=_seconds(cluster.ttl_h),
+            active_deadline_seconds=_seconds(cluster.deadline_h),
+        )
+
+    def place(self, step: str, task: Any) -> Any:
+        """See `OnThisMachine.place`."""
+        return place(task, step, self._cluster)
+
+    def recorded(self, **arguments: Any) -> AbstractContextManager[Any]:
+        """See `OnThisMachine.recorded`."""
+        last = manifest(job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, **arguments)
+        handler: AbstractContextManager[Any] = dsl.ExitHandler(self.place("manifest", last), name="study")
+        return handler
+
+    def unless_done(self, first: Any) -> AbstractContextManager[Any]:
+        """See `OnThisMachine.unless_done`."""
+        if self._cluster.skip_unchanged:
+            return super().unless_done(first)
+        return _if(first.outputs["Output"] != "")
+
+
+def _if(condition: Any) -> AbstractContextManager[Any]:
+    # Always in a condition: beside the task that gives a loop its items, KFP's local runner finds none.
+    block: AbstractContextManager[Any] = dsl.If(condition, name="new")
+    return block
 
 
 def place(task: Any, step: str, cluster: ClusterSettings) -> Any:
@@ -61,7 +137,7 @@ def _room_and_time(task: Any, step: str, cluster: ClusterSettings) -> None:
         backoff_factor=retry.factor,
         backoff_max_duration=f"{retry.backoff_max_s}s",
     )
-    kubernetes.set_timeout(task, seconds_of(pod.timeout_h))
+    kubernetes.set_timeout(task, _seconds(pod.timeout_h))
 
 
 def _node(task: Any, on_gpu: bool, cluster: ClusterSettings) -> None:
@@ -102,7 +178,7 @@ def _surroundings(task: Any, step: str, cluster: ClusterSettings) -> None:
     kubernetes.use_field_path_as_env(task, RUN, "metadata.labels['workflows.argoproj.io/workflow']")
 
 
-def seconds_of(hours: float) -> int:
+def _seconds(hours: float) -> int:
     """Return hours in whole seconds, at least one: Kubernetes takes zero for no limit."""
     return max(1, round(hours * 3600))
 

@@ -1,29 +1,25 @@
-"""The study as a pipeline: what knows a galaxy's star formation. One definition, here and on a cluster.
+"""The study as a pipeline, which finds what predicts a galaxy's star formation: one graph, wherever it runs.
 
-catalog -> projection -> preprocessing -> training (a task a case) -> evaluation -> deployment
-ingest  ---------------^                                     (an image catalogue joins at step 3)
-                                          ... -> verification, where live servers are named
+catalog -> projection (a task a shard of a snapshot, joined) -> preprocessing -> training (a task a case)
+ingest  ------------------------------------------------------------^        (an image catalogue joins here)
+        -> evaluation -> deployment -> verification, where live servers are named
 
-On a cluster every task is placed (pipelines/placement.py), the maps are drawn by a task for each shard of
-each snapshot that the first step found, and a last task writes the run's manifest.
+What surrounds the tasks on a cluster, pods, a condition and a last task, is in pipelines/placement.py.
 """
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Sequence
 from typing import Any
 
 from kfp import dsl
 
 from ssfr.components.catalog.component import catalog
-from ssfr.components.config.cluster import ClusterSettings
 from ssfr.components.deployment.component import deployment, verification
 from ssfr.components.errors import InputError, nearest
 from ssfr.components.evaluation.component import evaluation
-from ssfr.components.manifest.component import manifest
 from ssfr.components.preprocessing.component import ingest, preprocessing
-from ssfr.components.projection.component import projection, projection_joined, projection_shard
+from ssfr.components.projection.component import projection_joined, projection_shard
 from ssfr.components.training.component import training
-from ssfr.pipelines.placement import place, seconds_of
+from ssfr.pipelines.placement import OnThisMachine
 
 STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "deployment")
 IMAGE_STEPS = ("ingest", *STEPS[2:])
@@ -31,12 +27,11 @@ IMAGE_STEPS = ("ingest", *STEPS[2:])
 
 def study(
     cases: Sequence[str],
+    surroundings: OnThisMachine,
     *,
-    workers: int = 1,
     images: bool = False,
     until: str | None = None,
     verify: bool = False,
-    cluster: ClusterSettings | None = None,
 ) -> Any:
     """Return the pipeline, a function of (workdir, data, settings, origin, repository).
 
@@ -44,16 +39,14 @@ def study(
     ----------
     cases
         Names of the image sets; each is trained by a task of its own.
-    workers
-        Cases that are trained at the same time.
+    surroundings
+        Where the tasks run, and how many at the same time.
     images
         The data are an image catalogue, not a simulation.
     until
         Name of the last step to do; None: all of them.
     verify
-        Ask the live servers of ``deployment.servers`` last.
-    cluster
-        Where tasks run and with what; None: here.
+        Compare the answers of the live servers ``deployment.servers`` last.
 
     Raises
     ------
@@ -65,96 +58,56 @@ def study(
         raise InputError(f"--until {until}: not a step{nearest(until, steps)}")
     last = steps.index(until) if until else len(steps) - 1
     wanted = set(steps[: last + 1])
-    tasks = 1 if cluster is None else cluster.projection_shards
-
-    def placed(step: str, task: Any) -> Any:
-        return task if cluster is None else place(task, step, cluster)
+    place = surroundings.place
 
     @dsl.pipeline(
         name="ssfr-study",
-        description="Which gas property, and which scale, knows the sSFR?",
-        pipeline_config=_time_limits(cluster),
+        description="Which gas property, and which scale, predicts the sSFR?",
+        pipeline_config=surroundings.limits,
     )
     def ssfr_study(workdir: str, data: str, settings: str, origin: str, repository: str) -> None:
-        asked = {"workdir": workdir, "data": data, "settings": settings, "origin": origin}
-        with _recorded(cluster, repository=repository, **asked):
-            first = {"workdir": workdir, "data": data, "settings": settings, "repository": repository}
+        run = {"workdir": workdir, "settings": settings}
+        with surroundings.recorded(data=data, origin=origin, repository=repository, **run):
+            source = {"data": data, "repository": repository, **run}
             if images:
-                found = placed("ingest", ingest(**first))
+                found = place("ingest", ingest(**source))
             else:
-                found = placed("catalog", catalog(tasks=tasks, **first))
+                found = place("catalog", catalog(tasks=surroundings.shards, **source))
             sample = maps = found.outputs["catalogue" if images else "sample"]
-            with _if_new(cluster, found):
+            if last == 0:
+                return
+            with surroundings.unless_done(found):
                 if not images:
-                    if "projection" not in wanted:
-                        return
-                    same = found.outputs["data"]
-                    given = {"workdir": workdir, "data": same, "settings": settings, "sample": sample}
-                    maps = _projected(placed, cluster, found.outputs["shards"], given)
+                    given = {"data": found.outputs["data"], "sample": sample, **run}
+                    shards = found.outputs["shards"]
+                    with dsl.ParallelFor(shards, parallelism=surroundings.parallel_shards) as one:
+                        share = {"snapshot": one.snapshot, "shard": one.shard, "shards": one.shards}
+                        drawn = place("projection", projection_shard(**share, **given))
+                    joined = projection_joined(
+                        drawn=dsl.Collected(drawn.outputs["maps"]), sample=sample, **run
+                    )
+                    maps = place("projection", joined).outputs["maps"]
                 if "preprocessing" not in wanted:
                     return
-                ready = preprocessing(workdir=workdir, settings=settings, sample=sample, maps=maps)
-                prepared = placed("preprocessing", ready).outputs["prepared"]
+                ready = preprocessing(sample=sample, maps=maps, **run)
+                prepared = place("preprocessing", ready).outputs["prepared"]
                 if "training" not in wanted:
                     return
-                drawn = {"workdir": workdir, "settings": settings, "maps": maps, "prepared": prepared}
-                with dsl.ParallelFor(list(cases), parallelism=workers) as case:
-                    trained = placed("training", training(case=case, **drawn))
+                image_sets = {"maps": maps, "prepared": prepared, **run}
+                with dsl.ParallelFor(list(cases), parallelism=surroundings.parallel_cases) as case:
+                    trained = place("training", training(case=case, **image_sets))
                 if "evaluation" not in wanted:
                     return
                 models = dsl.Collected(trained.outputs["model"])
                 synthetic = False if images else found.outputs["synthetic"]
-                judged = evaluation(origin=origin, synthetic=synthetic, models=models, **drawn)
-                scores = placed("evaluation", judged).outputs["scores"]
+                judged = evaluation(origin=origin, synthetic=synthetic, models=models, **image_sets)
+                scores = place("evaluation", judged).outputs["scores"]
                 if "deployment" not in wanted:
                     return
                 models = dsl.Collected(trained.outputs["model"])
-                served = deployment(repository=repository, models=models, scores=scores, **drawn)
-                deployed = placed("deployment", served).outputs["deployed"]
+                target = {"repository": repository, "scores": scores, **image_sets}
+                deployed = place("deployment", deployment(models=models, **target)).outputs["deployed"]
                 if verify:
-                    live = verification(repository=repository, scores=scores, deployed=deployed, **drawn)
-                    placed("verification", live)
+                    place("verification", verification(deployed=deployed, **target))
 
     return ssfr_study
-
-
-def _projected(
-    placed: Callable[[str, Any], Any], cluster: ClusterSettings | None, shards: Any, given: Any
-) -> Any:
-    """Return the maps: here drawn by one task, on a cluster by one for each shard, and joined."""
-    if cluster is None:
-        return projection(**given).outputs["maps"]
-    with dsl.ParallelFor(shards, parallelism=cluster.parallel_shards) as one:
-        share = {"snapshot": one.snapshot, "shard": one.shard, "shards": one.shards}
-        drawn = placed("projection", projection_shard(**share, **given))
-    joined = projection_joined(drawn=dsl.Collected(drawn.outputs["maps"]), **given)
-    return placed("projection", joined).outputs["maps"]
-
-
-def _if_new(cluster: ClusterSettings | None, found: Any) -> AbstractContextManager[Any]:
-    """Do what is in the block unless an earlier run did; here, each step looks for itself."""
-    if cluster is None:
-        return nullcontext()
-    said = found.outputs["Output"]
-    # Always in a condition: beside the task that gives a loop its items, KFP's local runner finds none.
-    condition = said == "yes" if cluster.skip_unchanged else said != ""
-    block: AbstractContextManager[Any] = dsl.If(condition, name="new")
-    return block
-
-
-def _recorded(cluster: ClusterSettings | None, **asked: Any) -> AbstractContextManager[Any]:
-    """Follow what is in the block by the run's manifest, whatever becomes of it; here, `local` writes it."""
-    if cluster is None:
-        return nullcontext()
-    task = manifest(job=dsl.PIPELINE_JOB_ID_PLACEHOLDER, **asked)
-    handler: AbstractContextManager[Any] = dsl.ExitHandler(place(task, "manifest", cluster), name="study")
-    return handler
-
-
-def _time_limits(cluster: ClusterSettings | None) -> Any:
-    if cluster is None:
-        return None
-    return dsl.PipelineConfig(
-        ttl_seconds_after_finished=seconds_of(cluster.ttl_h),
-        active_deadline_seconds=seconds_of(cluster.deadline_h),
-    )

@@ -1,46 +1,9 @@
-"""Step 2 as the pipeline sees it: from gas cells to face-on maps, in one task or in shards, joined."""
+"""Step 2 as the pipeline sees it: from gas cells to face-on maps, in a task for each shard, joined."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Output
 
 from ssfr.components.steps.step import IMAGE
-
-
-@dsl.component(base_image=IMAGE, install_kfp_package=False)
-def projection(workdir: str, data: str, settings: str, sample: Input[Dataset], maps: Output[Dataset]) -> None:
-    """Draw the maps of every galaxy of the sample.
-
-    Args:
-        workdir: folder of the run.
-        data: where the simulation is, as step 1 found it.
-        settings: all settings, as JSON.
-        sample: of step 1.
-        maps: maps-*.h5, projection.csv and set_aside.csv.
-    """
-    from pathlib import Path
-    from typing import Any
-
-    from ssfr.components.simulation import Source, is_of_simulation, open_source
-    from ssfr.components.steps.step import open_step
-
-    with open_step("projection", workdir, settings) as step:
-        brought = step.bring(data).part(is_of_simulation)
-        sample_dir = step.take(sample)
-
-        def source() -> Source:
-            return open_source(brought.folder(), step.settings.simulation)
-
-        def work(output: Path) -> dict[str, Any]:
-            from ssfr.components.projection.project import run
-
-            return run(output, source(), sample_dir, step.settings, step.progress)
-
-        step.do(
-            work,
-            output=maps,
-            inputs={"data": brought.fingerprint or source().fingerprint(), "sample": sample_dir},
-            sections=("simulation", "projection", "catalog.little_h"),
-        )
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -104,17 +67,15 @@ def projection_shard(
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
 def projection_joined(
     workdir: str,
-    data: str,
     settings: str,
     sample: Input[Dataset],
     drawn: Input[list[Dataset]],
     maps: Output[Dataset],
 ) -> None:
-    """Join the shards: the same artifact as if one task had drawn all.
+    """Join the shards: the same artifact, however many there were.
 
     Args:
         workdir: folder of the run, or its place in S3.
-        data: where the simulation is, as step 1 found it.
         settings: all settings, as JSON.
         sample: of step 1.
         drawn: the shards.
@@ -123,25 +84,25 @@ def projection_joined(
     from pathlib import Path
     from typing import Any
 
-    from ssfr.components.simulation import is_of_simulation, open_source
     from ssfr.components.steps.step import open_step
+    from ssfr.components.storage.artifact import sha256_json, verify
 
     with open_step("projection", workdir, settings) as step:
-        brought = step.bring(data).part(is_of_simulation)
         sample_dir = step.take(sample)
-
-        def fingerprint() -> str:
-            return open_source(brought.folder(), step.settings.simulation).fingerprint()
 
         def work(output: Path) -> dict[str, Any]:
             from ssfr.components.projection.project import join
 
             shards = [step.take(shard) for shard in drawn]
+            for shard in shards:
+                verify(shard)
             return join(output, shards, sample_dir, step.settings, step.progress)
 
+        # What the maps are, not who drew them: another number of shards makes nothing after it new.
+        files = {name: sha256 for shard in drawn for name, sha256 in step.digests(shard, "maps-*.h5").items()}
         step.do(
             work,
             output=maps,
-            inputs={"data": brought.fingerprint or fingerprint(), "sample": sample_dir},
-            sections=("simulation", "projection", "catalog.little_h"),
+            inputs={"sample": sample_dir, "drawn": sha256_json(files)},
+            sections=("projection.max_set_aside", "projection.min_young_stars"),
         )

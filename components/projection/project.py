@@ -24,7 +24,7 @@ from ssfr.components.projection.draw import GalaxyMaps, Place, UnusableGalaxyErr
 from ssfr.components.projection.layers import layers
 from ssfr.components.projection.map_files import Record, file_name, read_records, write_maps
 from ssfr.components.runtime.processes import die_with
-from ssfr.components.runtime.progress import Progress, Task
+from ssfr.components.runtime.progress import SILENT, Progress, Task
 from ssfr.components.shards import GALAXIES_A_FILE, Shard
 from ssfr.components.simulation import Source
 from ssfr.components.storage.artifact import atomic_file, sha256_json
@@ -91,7 +91,8 @@ def run(
     todo = [file for file in files if file.name not in finished]
     done = sum(map(len, finished.values()))
     asked = sum(len(file.galaxies) for file in files)
-    with progress.task("projection", asked, "galaxies", done) as task:
+    label = shard.label if shard else "projection"
+    with progress.task(label, asked, "galaxies", done) as task:
         watch = _Watch(task, len(sample), settings.projection.max_set_aside, finished.values())
         with closing(_drawn(source, settings, _galaxies(source, todo, settings))) as drawn:
             for file in todo:
@@ -99,7 +100,8 @@ def run(
                 header = source.header(file.snapshot)
                 finished[file.name] = write_maps(output / file.name, header, settings, mine)
         watch.check()
-    return _conclude(output, {file.name: finished[file.name] for file in files}, settings, progress)
+    summary = SILENT if shard else progress  # `join` tells it of all
+    return _conclude(output, {file.name: finished[file.name] for file in files}, settings, summary)
 
 
 def rows_of(sample_dir: Path, shard: Shard) -> str:
@@ -117,7 +119,7 @@ def rows_of(sample_dir: Path, shard: Shard) -> str:
 def join(
     output: Path, drawn: Iterable[Path], sample_dir: Path, settings: Settings, progress: Progress
 ) -> dict[str, Any]:
-    """Make of the shards what `run` makes of the whole sample: the same files, and the same figures.
+    """Make of the shards one artifact: the same files and figures as if `run` had drawn the sample at once.
 
     Parameters
     ----------
@@ -142,11 +144,19 @@ def join(
     with progress.task("projection", len(sample), "galaxies") as task:
         for file in files:
             with atomic_file(output / file.name) as part:
-                shutil.copyfile(there[file.name], part)
+                _link(there[file.name], part)
             records[file.name] = read_records(output / file.name)
             task.advance(len(file.galaxies))
         _Watch(task, len(sample), settings.projection.max_set_aside, records.values()).check()
     return _conclude(output, records, settings, progress)
+
+
+def _link(drawn: Path, path: Path) -> None:
+    """Give a file of an artifact, which never changes, a second name; across file systems, a copy."""
+    try:
+        os.link(drawn, path)
+    except OSError:
+        shutil.copyfile(drawn, path)
 
 
 def _finished(output: Path, files: Iterable[_File], progress: Progress) -> dict[str, list[Record]]:

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -107,11 +108,25 @@ class Step:
         InputError
             It is no reference of ours, or what it refers to is gone.
         """
-        told = read_json(Path(artifact.path))
-        try:
-            return self.workdir.fetch(told["key"])
-        except (KeyError, TypeError):
-            raise InputError(f"{self.name}: {artifact.path}: not a reference of ours; run again") from None
+        return self.workdir.fetch(self._key(artifact))
+
+    def digests(self, artifact: Any, pattern: str = "*") -> dict[str, str]:
+        """Return the SHA-256 of an artifact's files by name, as its manifest says, without copying any.
+
+        Parameters
+        ----------
+        artifact
+            A `kfp.dsl.Artifact`.
+        pattern
+            Of the names, like ``maps-*.h5``.
+
+        Raises
+        ------
+        InputError
+            As `take`.
+        """
+        files = self._manifest(self._key(artifact))["files"]
+        return {name: of["sha256"] for name, of in files.items() if fnmatch(name, pattern)}
 
     def figures(self, key: str) -> dict[str, Any]:
         """Return the figures of an artifact that `do` made or found.
@@ -121,11 +136,20 @@ class Step:
         InputError
             It was removed meanwhile.
         """
+        figures: dict[str, Any] = self._manifest(key)["figures"]
+        return figures
+
+    def _key(self, artifact: Any) -> str:
+        try:
+            return str(read_json(Path(artifact.path))["key"])
+        except KeyError:
+            raise InputError(f"{self.name}: {artifact.path}: not a reference of ours; run again") from None
+
+    def _manifest(self, key: str) -> dict[str, Any]:
         manifest = self.workdir.store.manifest(key)
         if manifest is None:
             raise InputError(f"{self.workdir.location(key)}: removed just now; run again")
-        figures: dict[str, Any] = manifest["figures"]
-        return figures
+        return manifest
 
     def bring(self, data: str) -> Data:
         """Find the data that galaxies come from; what is in S3 is copied here only where it is asked for.

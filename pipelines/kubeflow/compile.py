@@ -16,7 +16,7 @@ from ssfr.components.errors import InputError
 from ssfr.components.storage.artifact import atomic_file
 from ssfr.components.storage.location import Bucket, parse_location
 from ssfr.pipelines.options import Overrides, Preset, origin, parse_overrides, preset_path
-from ssfr.pipelines.placement import DATA_MOUNT
+from ssfr.pipelines.placement import DATA_MOUNT, OnCluster
 
 _PASSWORD = re.compile(r"://[^/\s\"]*@")
 _UPLOADED = re.compile(r"(?:.*/)?[^/]*[^/0-9][^/]*(?P<generation>/[0-9]+)?")
@@ -78,13 +78,8 @@ def compile_pipeline(
     _refuse_passwords(arguments)
     cases = [case.name for case in settings.cases]
     cluster = settings.cluster
-    pipeline = study(
-        cases,
-        workers=cluster.parallel_cases,
-        images=images,
-        verify=bool(settings.deployment.servers),
-        cluster=cluster,
-    )
+    verify = bool(settings.deployment.servers)
+    pipeline = study(cases, OnCluster(cluster), images=images, verify=verify)
     for parameter in pipeline.pipeline_spec.root.input_definitions.parameters.values():
         parameter.is_optional = True  # each has a default from here on
     name = _name(preset)

@@ -23,6 +23,7 @@ _START_S = 60.0
 _FEATURE_VALUES = 8 * 8 * 512
 _FEATURE_BYTES = {"bfloat16": 2, "float32": 4}
 _AUDITS = 3
+_SHARDS = "projection_shard"
 _MOST_WORKERS = 2  # of Kubeflow's runner on one machine
 _BLOCK_MEANS = 4  # ssfr.components.models.networks has it too, but loads Keras
 
@@ -41,11 +42,10 @@ class Estimate:
         Of the maps, before compression.
     feature_bytes
         Of the features of the cases that are trained at the same time; they go when a case is whole.
-    sample, settings
-        Of the run: the artifact of its sample.
+    settings
+        Of the run.
     """
 
-    sample: Path
     settings: Settings
     galaxies: int
     seconds: float
@@ -73,7 +73,6 @@ def estimate(sample: Path, settings: Settings) -> Estimate:
     costs = [_case(case, galaxies, settings) for case in settings.cases]
     of_images = any(sample.glob("maps-*.h5"))  # an image catalogue is sample and maps in one
     return Estimate(
-        sample,
         settings,
         galaxies,
         seconds=_START_S + cells / _CELLS_PER_S + sum(seconds for seconds, _ in costs),
@@ -103,8 +102,9 @@ def check_disk(needed: Estimate, workdir: Path) -> None:
     InputError
         The file system of `workdir` has less space than is still needed.
     """
-    drawn = any(_is_of(folder, needed) for folder in (workdir / "projection").glob("*"))
-    maps = 0.0 if drawn else needed.map_bytes - min(needed.map_bytes, _held(workdir, "projection"))
+    drawn = sum(_drawn(folder, needed.settings) for folder in (workdir / _SHARDS).glob("*/*"))
+    maps = needed.map_bytes * (1.0 - min(1.0, drawn / needed.galaxies))
+    maps -= min(maps, _held(workdir, _SHARDS))
     missing = maps + needed.feature_bytes - min(needed.feature_bytes, _held(workdir, "training"))
     free = shutil.disk_usage(workdir).free
     if free < missing:
@@ -133,21 +133,20 @@ def _case(case: Case, galaxies: int, settings: Settings) -> tuple[float, float]:
     return network_epochs * pixels * _COMPACT_S_PER_PIXEL_EPOCH, galaxies * bytes_each
 
 
-def _is_of(folder: Path, needed: Estimate) -> bool:
-    """Whether an artifact holds the maps of the run's sample, drawn with its settings."""
-    wanted = needed.settings.projection.model_dump(mode="json")
+def _drawn(folder: Path, settings: Settings) -> int:
+    """Return the galaxies of a shard that is done, 0 if it was drawn with other settings."""
+    wanted = settings.projection.model_dump(mode="json")
     try:
         made = read_json(folder / MANIFEST)
-        drawn = made["settings"]["projection"].items()
-        of_sample = made["inputs"]["sample"]["key"] == needed.sample.name
-    except (InputError, AttributeError, KeyError, TypeError):
-        return False  # unfinished or none of ours: whoever reads it says so
-    return of_sample and all(wanted.get(name) == value for name, value in drawn)
+        same = all(wanted.get(name) == value for name, value in made["settings"]["projection"].items())
+        return int(made["figures"]["galaxies"]) if same else 0
+    except (InputError, AttributeError, KeyError, TypeError, ValueError):
+        return 0  # unfinished or none of ours: whoever reads it says so
 
 
 def _held(workdir: Path, step: str) -> int:
     """Return the bytes that a killed run left of a step; a run that ends removes them."""
-    return sum(path.stat().st_size for path in _files(workdir / STAGING, f"{step}-*/**/*"))
+    return sum(path.stat().st_size for path in _files(workdir / STAGING, f"{step}*/**/*"))
 
 
 def _files(folder: Path, pattern: str) -> Iterator[Path]:

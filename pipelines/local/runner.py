@@ -37,6 +37,7 @@ from ssfr.components.training.plan import check_settings
 from ssfr.pipelines.display import Heard, following
 from ssfr.pipelines.local.estimate import check_disk, estimate
 from ssfr.pipelines.options import origin
+from ssfr.pipelines.placement import OnThisMachine
 from ssfr.pipelines.study import IMAGE_STEPS, STEPS, study
 
 LOG = "kfp.log"
@@ -156,7 +157,7 @@ def run(
     stages = {
         last: study(
             cases,
-            workers=settings.training.workers,
+            OnThisMachine(settings.training.workers),
             images=data.images,
             until=last,
             verify=bool(settings.deployment.servers) and last is None,

@@ -91,7 +91,8 @@ def test_no_tree_is_on_both_sides_of_the_split(finished):
 
 def test_the_manifest_says_how_to_run_it_again(finished):
     manifest = json.loads((finished[0] / "manifest.json").read_text())
-    assert set(manifest["steps"]) == {*STEPS} - {"training"} | {"training/composite", "report"}
+    drawn = {"projection/099", "projection/095"}
+    assert set(manifest["steps"]) == {*STEPS} - {"training"} | {"training/composite", "report"} | drawn
     assert manifest["settings"]["training"]["epochs"] == 4
     assert manifest["origin"].endswith("data: universe")
     assert manifest["synthetic"] is True
@@ -112,6 +113,19 @@ def test_until_stops_after_a_step(universe, settings, tmp_path):
     assert str(only(workdir, "projection")) in result.stdout
     assert not (workdir / "preprocessing").exists()
     assert not (workdir / "manifest.json").exists()
+
+
+def test_of_a_new_snapshot_its_own_maps_alone_are_drawn(universe, settings, tmp_path):
+    earlier, workdir = tmp_path / "earlier", tmp_path / "run"
+    shutil.copytree(universe, earlier, ignore=shutil.ignore_patterns("*_095*"))
+    ssfr("run", settings, "--data", earlier, "--workdir", workdir, "--until", "projection")
+    before = {path: path.stat().st_mtime_ns for path in workdir.glob("projection_shard/*/*/*")}
+    assert {path.parts[-3] for path in before} == {"099-0"}
+    ssfr("run", settings, "--data", universe, "--workdir", workdir, "--until", "projection")
+    after = {path: path.stat().st_mtime_ns for path in workdir.glob("projection_shard/*/*/*")}
+    assert {path.parts[-3] for path in after} == {"099-0", "095-0"}
+    assert after.items() > before.items()
+    assert len(list((workdir / "projection").iterdir())) == 2
 
 
 def test_a_run_that_stops_early_leaves_the_manifest_of_the_whole_one(finished, universe, settings):
@@ -174,7 +188,7 @@ def test_killed_in_every_step_it_ends_the_same(finished, universe, settings, tmp
             time.sleep(0.05)
         assert processes_of(mark) == [], step
         assert not (workdir / step).exists()
-        assert any(path.is_dir() for path in (workdir / ".staging").glob(f"{step}-*"))
+        assert any(path.is_dir() for path in (workdir / ".staging").glob(f"{step}*"))
     ssfr(*command[3:])
     whole = finished[0]
     for step, name in (

@@ -14,11 +14,13 @@ from pandas import read_parquet
 from s3_server import Place
 from stored_artifacts import contents
 
+import ssfr.components.shards as sharing
 from ssfr.components.catalog.component import catalog
 from ssfr.components.catalog.select import SAMPLE
 from ssfr.components.catalog.select import run as select
 from ssfr.components.config import UniverseSettings, parse_settings
-from ssfr.components.projection.component import projection, projection_joined, projection_shard
+from ssfr.components.projection import project
+from ssfr.components.projection.component import projection_joined, projection_shard
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.simulation import open_source
 from ssfr.components.simulation.universe import write_universe
@@ -36,11 +38,11 @@ class Cluster:
         self.store: Store = open_store(self.workdir, place.settings())
         self._pods = 0
 
-    def catalog(self, data: str) -> tuple[Any, Dataset]:
+    def catalog(self, data: str, tasks: int = 2) -> tuple[Any, Dataset]:
         """Do the first step; return what it says, and the reference to the sample."""
         scratch, given = self._pod()
         sample = Dataset(uri=str(scratch / "sample"))
-        return catalog.python_func(data=data, repository="", sample=sample, tasks=2, **given), sample
+        return catalog.python_func(data=data, repository="", sample=sample, tasks=tasks, **given), sample
 
     def draw(self, task: Callable[..., None], **arguments: Any) -> tuple[Path, Dataset]:
         """Do a task that makes maps; return what was on its machine, and the reference to them."""
@@ -49,15 +51,15 @@ class Cluster:
         task.python_func(maps=maps, **arguments, **given)
         return scratch, maps
 
-    def run(self, data: str) -> tuple[str, dict[str, Path]]:
+    def run(self, data: str, tasks: int = 2) -> tuple[str, dict[str, Path]]:
         """Return the key of the joined maps, and each shard's machine by the key of what it made."""
-        found, sample = self.catalog(data)
+        found, sample = self.catalog(data, tasks)
         drawn, machines = [], {}
         for shard in found.shards:
             machine, maps = self.draw(projection_shard, data=found.data, sample=sample, **shard)
             drawn.append(maps)
             machines[key_of(maps)] = machine
-        _, joined = self.draw(projection_joined, data=found.data, sample=sample, drawn=drawn)
+        _, joined = self.draw(projection_joined, sample=sample, drawn=drawn)
         return key_of(joined), machines
 
     def _pod(self) -> tuple[Path, dict[str, str]]:
@@ -146,14 +148,18 @@ def test_of_a_new_snapshot_its_own_maps_alone_are_drawn(place: Place, universe: 
     )  # the newest of each snapshot
 
 
-def test_joined_shards_are_the_artifact_of_one_task(place: Place, universe: Path, tmp_path: Path) -> None:
+def test_joined_shards_are_one_artifact_however_many_there_were(
+    place: Place, universe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in (project, sharing):
+        monkeypatch.setattr(module, "GALAXIES_A_FILE", 2)
     cluster, data = Cluster(place, tmp_path / "pods"), f"s3://{place.bucket}/universe"
     upload(universe, data, place.settings(), SILENT)
-    key, _ = cluster.run(data)
-    cluster.store.fetch(key, tmp_path / "joined")
-    cluster.store.remove(key)
-    found, sample = cluster.catalog(data)
-    _, maps = cluster.draw(projection, data=found.data, sample=sample)
-    assert key_of(maps) == key
-    cluster.store.fetch(key, tmp_path / "whole")
-    assert contents(tmp_path / "joined") == contents(tmp_path / "whole")
+    one, one_machines = cluster.run(data, tasks=1)
+    cluster.store.fetch(one, tmp_path / "one")
+    cluster.store.remove(one)
+    two, two_machines = cluster.run(data, tasks=2)
+    cluster.store.fetch(two, tmp_path / "two")
+    assert len(two_machines) > len(one_machines) == 2
+    assert one == two
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")

@@ -249,7 +249,7 @@ def test_the_first_step_says_which_data_they_are_and_whether_they_are_made_up(pl
         return of.get("componentInputParameter") or of["taskOutputParameter"]["outputParameterKey"]
 
     assert given("evaluation", "synthetic").endswith("catalog-synthetic")
-    assert given("projection-joined", "data").endswith("catalog-data")
+    assert given("projection-shard", "data").endswith("catalog-data")
 
 
 def test_kubeflow_reads_what_was_compiled(preset):

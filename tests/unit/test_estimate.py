@@ -55,11 +55,10 @@ def test_seeds_and_the_audit_take_time(sample):
     assert estimate(sample, audited).seconds > three
 
 
-def make_artifact(workdir, projection, size):
-    folder = workdir / "projection" / "key"
+def make_shard(workdir, projection, galaxies):
+    folder = workdir / "projection_shard" / "099-0" / "key"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "maps-099-000.h5").write_bytes(b"0" * size)
-    manifest = {"inputs": {"sample": {"key": "abc"}}, "settings": {"projection": projection}}
+    manifest = {"settings": {"projection": projection}, "figures": {"galaxies": galaxies}}
     (folder / "manifest.json").write_text(json.dumps(manifest))
 
 
@@ -71,10 +70,11 @@ def test_only_what_this_run_can_use_again_counts_as_done(sample, tmp_path, monke
     with pytest.raises(InputError, match=r"work: .* GB free, but the run may need .* GB more"):
         check_disk(needed, workdir)
     (workdir / "report.html").write_bytes(b"0" * 10_000_000)
-    make_artifact(workdir, {"pixels": 128}, 10_000_000)
-    with pytest.raises(InputError, match="GB more"):
-        check_disk(needed, workdir)
-    make_artifact(workdir, {"pixels": 256}, 10_000_000)
+    for pixels, galaxies in ((128, 100), (256, 90)):
+        make_shard(workdir, {"pixels": pixels}, galaxies)
+        with pytest.raises(InputError, match="GB more"):
+            check_disk(needed, workdir)
+    make_shard(workdir, {"pixels": 256}, 100)
     check_disk(needed, workdir)
 
 
