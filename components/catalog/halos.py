@@ -20,19 +20,19 @@ def halo_rows(
 ) -> NDArray[np.int64]:
     """Return the row of each subhalo's halo in the catalogue at hand.
 
-    SubhaloGrNr is that row only in a whole catalogue. Some chunks of one keep the numbers of the whole:
-    most point past the end, the rest at another halo. GroupFirstSub, the number of a halo's first subhalo,
-    tells: it must be the first row with that SubhaloGrNr. Where it isn't, the halo is known by its position,
-    which is that of its first subhalo to the last bit.
+    A subhalo's `halo` is that row only in a complete catalogue. Some chunks of one keep the numbers of all:
+    most point past the end, the rest at another halo. A halo's `first_subhalo` decides: it must be the first
+    row with the number of that halo. Where it isn't, the halo is found by its position, which is that of its
+    first subhalo to the last bit.
 
     Parameters
     ----------
     source, snapshot
-        Asked for positions when the numbers do not fit.
+        Where positions are read when the numbers do not fit.
     halo_of
-        (n_subhalos,) SubhaloGrNr.
+        (n_subhalos,) row of the halo, as the catalogue says.
     first_subhalo
-        (n_halos,) GroupFirstSub.
+        (n_halos,) row of the first subhalo.
     missing
         error: refuse such a catalogue; drop: find halos by position.
 
@@ -55,13 +55,13 @@ def halo_rows(
     if missing == "error":
         past, other = (int((~mask)[member].sum()) for mask in (inside, fits | ~inside))
         raise InputError(
-            f"snapshot {snapshot}: SubhaloGrNr of {past + other} of {len(halo_of)} subhalos does not lead to "
+            f"snapshot {snapshot}: the halo of {past + other} of {len(halo_of)} subhalos does not lead to "
             f"their group ({past} past the last of {len(first_subhalo)}, {other} to another one): "
             "a part of a larger catalogue; get all of it, or set catalog.missing_halos: drop (groups are "
             "then found by position; subhalos whose group is absent are dropped and counted)"
         )
-    subhalo_positions = source.subhalos(snapshot, ["SubhaloPos"])["SubhaloPos"]
-    group_positions = source.halos(snapshot, ["GroupPos"])["GroupPos"]
+    subhalo_positions = source.subhalos(snapshot, ["position"])["position"]
+    group_positions = source.halos(snapshot, ["position"])["position"]
     row_at = {position.tobytes(): row for row, position in enumerate(group_positions)}
     rows = [row_at.get(subhalo_positions[index].tobytes(), -1) for index in first]
     return np.array(rows, np.int64)[member]

@@ -33,7 +33,6 @@ CUTS: dict[str, str] = {
 }
 """The cuts in their order, and the settings of the catalogue that decide them."""
 
-_STARS, _GAS = 4, 0
 _NO_TREE_SNAPSHOT_BITS = 40
 
 
@@ -121,18 +120,18 @@ def select(source: Source, snapshot: int, settings: CatalogSettings) -> tuple[pd
     """
     header = source.header(snapshot)
     columns = source.subhalos(snapshot, _fields(settings))
-    halos = source.halos(snapshot, ["GroupMass", "GroupLenType", "GroupFirstSub"])
-    count = len(columns["SubhaloGrNr"])
+    halos = source.halos(snapshot, ["mass", "gas_cells", "first_subhalo"])
+    count = len(columns["halo"])
     if not count:
         return pd.DataFrame(), dict.fromkeys(CUTS, 0)
-    _refuse_impossible(snapshot, columns)
-    if len(halos["GroupMass"]):
-        _refuse_impossible(snapshot, {name: halos[name] for name in ("GroupMass", "GroupLenType")})
-    rows = halo_rows(source, snapshot, columns["SubhaloGrNr"], halos["GroupFirstSub"], settings.missing_halos)
-    stellar = columns["SubhaloMassType"][:, _STARS].astype(np.float64)
-    total = columns["SubhaloMass"].astype(np.float64)
+    _refuse_impossible(snapshot, "subhalo", columns)
+    if len(halos["mass"]):
+        _refuse_impossible(snapshot, "halo", {name: halos[name] for name in ("mass", "gas_cells")})
+    rows = halo_rows(source, snapshot, columns["halo"], halos["first_subhalo"], settings.missing_halos)
+    stellar = columns["stellar_mass"].astype(np.float64)
+    total = columns["mass"].astype(np.float64)
     halo = np.full(count, np.nan)
-    halo[rows >= 0] = halos["GroupMass"][rows[rows >= 0]]
+    halo[rows >= 0] = halos["mass"][rows[rows >= 0]]
 
     msun = CODE_MASS_MSUN / header.h
     cut_msun = msun if settings.little_h == "applied" else CODE_MASS_MSUN
@@ -143,7 +142,7 @@ def select(source: Source, snapshot: int, settings: CatalogSettings) -> tuple[pd
         "stellar mass": (stellar_msun > settings.stellar_mass_min_msun)
         & (stellar_msun < settings.stellar_mass_max_msun),
         "total mass": total * cut_msun < settings.total_mass_max_msun,
-        "flag": columns["SubhaloFlag"].astype(bool) if "SubhaloFlag" in columns else np.ones(count, bool),
+        "flag": columns["is_galaxy"].astype(bool) if "is_galaxy" in columns else np.ones(count, bool),
         "halo mass": halo * cut_msun < settings.halo_mass_max_msun,
     }
     kept = np.ones(count, bool)
@@ -173,9 +172,9 @@ def select(source: Source, snapshot: int, settings: CatalogSettings) -> tuple[pd
             "ssfr_stellar_per_yr": sfr / (label_stellar * cut_msun),
             "ssfr_total_per_yr": sfr / (label_total * cut_msun),
             "gas_fraction": label_gas / (label_gas + label_stellar),
-            "gas_cells": columns["SubhaloLenType"][ids, _GAS].astype(np.int64),
-            "halo_gas_cells": halos["GroupLenType"][rows[ids], _GAS].astype(np.int64),
-            "star_particles": columns["SubhaloLenType"][ids, _STARS].astype(np.int64),
+            "gas_cells": columns["gas_cells"][ids].astype(np.int64),
+            "halo_gas_cells": halos["gas_cells"][rows[ids]].astype(np.int64),
+            "star_particles": columns["star_particles"][ids].astype(np.int64),
         }
     )
     return sample, funnel
@@ -205,20 +204,20 @@ def _wanted(source: Source, settings: CatalogSettings) -> list[int]:
 
 
 def _fields(settings: CatalogSettings) -> list[str]:
-    fields = ["SubhaloGrNr", "SubhaloMass", "SubhaloMassType", "SubhaloLenType"]
-    fields += [] if settings.keep_flagged else ["SubhaloFlag"]
-    if settings.label_aperture == "subhalo":
-        return [*fields, "SubhaloSFR"]
-    return [*fields, "SubhaloSFRinRad", "SubhaloMassInRadType", "SubhaloMassInRad"]
+    fields = ["halo", "mass", "stellar_mass", "gas_cells", "star_particles"]
+    fields += [] if settings.keep_flagged else ["is_galaxy"]
+    return list(dict.fromkeys([*fields, *_label_fields(settings)]))
 
 
-def _label(columns: Mapping[str, NDArray[Any]], settings: CatalogSettings) -> tuple[NDArray[Any], ...]:
+def _label_fields(settings: CatalogSettings) -> list[str]:
+    """Return the names of SFR, gas, stellar and total mass of the label's aperture."""
+    inner = "" if settings.label_aperture == "subhalo" else "inner_"
+    return [f"{inner}{name}" for name in ("star_formation_rate", "gas_mass", "stellar_mass", "mass")]
+
+
+def _label(columns: Mapping[str, NDArray[Any]], settings: CatalogSettings) -> list[NDArray[Any]]:
     """Return SFR [Msun/yr]; gas, stellar and total mass [1e10 Msun/h]; of one and the same aperture."""
-    if settings.label_aperture == "subhalo":
-        sfr, parts, total = "SubhaloSFR", "SubhaloMassType", "SubhaloMass"
-    else:
-        sfr, parts, total = "SubhaloSFRinRad", "SubhaloMassInRadType", "SubhaloMassInRad"
-    return columns[sfr], columns[parts][:, _GAS], columns[parts][:, _STARS], columns[total]
+    return [columns[name] for name in _label_fields(settings)]
 
 
 def _own_group(snapshot: int, ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -226,19 +225,20 @@ def _own_group(snapshot: int, ids: NDArray[np.int64]) -> NDArray[np.int64]:
     return -((np.int64(snapshot) << _NO_TREE_SNAPSHOT_BITS) + ids + 1)
 
 
-def _refuse_impossible(snapshot: int, columns: Mapping[str, NDArray[Any]]) -> None:
+def _refuse_impossible(snapshot: int, of: str, columns: Mapping[str, NDArray[Any]]) -> None:
     """Refuse a catalogue with NaN or negative values: it is damaged, and a cut would hide that."""
     for name, values in columns.items():
-        shape = (len(values), 6) if name.endswith("Type") else (len(values),)
-        if values.shape != shape:
-            raise InputError(f"snapshot {snapshot}: {name} has shape {values.shape}, expected {shape}")
-        if name in ("SubhaloGrNr", "SubhaloFlag"):
+        if values.ndim != 1:
+            raise InputError(
+                f"snapshot {snapshot}: {of} {name} has shape {values.shape}, expected one number a row"
+            )
+        if name in ("halo", "is_galaxy"):
             continue
-        bad = ~(np.isfinite(values) & (values >= 0)).reshape(len(values), -1).all(axis=1)
+        bad = ~(np.isfinite(values) & (values >= 0))
         if bad.any():
             raise InputError(
-                f"snapshot {snapshot}: {name} is negative or not finite in {bad.sum()} of {len(bad)} rows, "
-                f"the first is {np.argmax(bad)}; the catalogue is damaged, get it again"
+                f"snapshot {snapshot}: {of} {name} is negative or not finite in {bad.sum()} of {len(bad)} "
+                f"rows, the first is {np.argmax(bad)}; the catalogue is damaged, get it again"
             )
 
 

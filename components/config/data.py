@@ -75,14 +75,15 @@ class CatalogSettings(Section):
     total_mass_max_msun: Positive = 2e12
     halo_mass_max_msun: Positive = 5e12
     keep_flagged: bool = Field(
-        False, description="keep subhalos with SubhaloFlag = 0 (not of cosmological origin)"
+        False, description="keep subhalos that the catalogue flags as not of cosmological origin"
     )
     label_aperture: Literal["subhalo", "two_half_mass_radii"] = Field(
-        "subhalo", description="SubhaloSFR, or SubhaloSFRinRad with SubhaloMassInRadType"
+        "subhalo",
+        description="where SFR and masses of the label are measured: all that is bound to the subhalo, or what is within twice its stellar half-mass radius",
     )
     missing_halos: Literal["error", "drop"] = Field(
         "error",
-        description="a part of a catalogue, whose SubhaloGrNr leads to no group or a wrong one: count and stop, or find groups by position and drop and count subhalos without one",
+        description="a part of a catalogue, where the number of a halo leads to none or a wrong one: count and stop, or find halos by position, and drop and count subhalos without one",
     )
 
 

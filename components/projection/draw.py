@@ -122,7 +122,7 @@ def draw_galaxy(
     if place is None:
         place = places(source, snapshot, np.array([subhalo_id]), settings)[0]
     if not all(np.isfinite(vector).all() for vector in place):
-        raise UnusableGalaxyError("SubhaloPos or SubhaloVel is NaN or infinite")
+        raise UnusableGalaxyError("the position or velocity in the catalogue is NaN or infinite")
     number = subhalo_id if projection.gas_of == "subhalo" else halo_id
     rotation, axis = _line_of_sight(source, header, subhalo_id, number, place, projection)
     view = View(header, projection, settings.catalog.little_h, rotation, *place)
@@ -137,7 +137,7 @@ def draw_galaxy(
         cells, count = _sound(source, snapshot, matter, of, owner, needed)
         if matter == "gas" and count == 0:
             raise UnusableGalaxyError("no gas cells")
-        columns = draw_columns(mine, cells, view.positions_kpc(cells["Coordinates"]), view, frame)
+        columns = draw_columns(mine, cells, view.positions_kpc(cells["position"]), view, frame)
         if matter == "gas":
             if columns.counts.used == 0:
                 raise UnusableGalaxyError("no gas cells in the frame")
@@ -162,16 +162,16 @@ def places(
 ) -> list[Place]:
     """Return where some subhalos of a snapshot are, and how they move if a field that is drawn needs it."""
     names = [field_named(layer.name).needs for layer in layers(settings) if not layer.is_weight]
-    moving = any("Velocities" in needs for needs in names)
-    wanted = ["SubhaloPos", "SubhaloVel"] if moving else ["SubhaloPos"]
+    moving = any("velocity" in needs for needs in names)
+    wanted = ["position", "velocity"] if moving else ["position"]
     columns = source.subhalos(snapshot, wanted)
-    centres = columns["SubhaloPos"]
+    centres = columns["position"]
     if subhalo_ids.max(initial=-1) >= len(centres):
         raise InputError(
             f"snapshot {snapshot}: no subhalo {subhalo_ids.max()}, the catalogue has {len(centres)}; "
             "was the sample selected from other data?"
         )
-    velocities = columns["SubhaloVel"] if moving else np.zeros_like(centres)
+    velocities = columns["velocity"] if moving else np.zeros_like(centres)
     return [Place(centres[number], velocities[number]) for number in subhalo_ids]
 
 
@@ -204,17 +204,17 @@ def _axis_of_young_stars(
     settings: ProjectionSettings,
 ) -> NDArray[np.float64] | None:
     """Return the rotation axis of the young stars, or None if they are too few."""
-    needed = ["Coordinates", "Velocities", "Masses", "GFM_StellarFormationTime"]
+    needed = ["position", "velocity", "mass", "formation_scale_factor"]
     stars, count = _sound(source, header.snapshot, "stars", "subhalo", subhalo_id, needed)
     if count < settings.min_young_stars:
         return None
-    positions = offsets_kpc(stars["Coordinates"], place.centre_ckpc_h, header)
+    positions = offsets_kpc(stars["position"], place.centre_ckpc_h, header)
     # wind has no age, and NaN is not young
-    young = ages_myr(stars["GFM_StellarFormationTime"], header) < settings.young_star_age_myr
+    young = ages_myr(stars["formation_scale_factor"], header) < settings.young_star_age_myr
     young &= np.linalg.norm(positions, axis=1) < radius_kpc
     if young.sum() < settings.min_young_stars:
         return None
-    return rotation_axis(positions[young], stars["Velocities"][young], stars["Masses"][young])
+    return rotation_axis(positions[young], stars["velocity"][young], stars["mass"][young])
 
 
 def _axis_of_gas(
@@ -226,13 +226,13 @@ def _axis_of_gas(
     settings: ProjectionSettings,
 ) -> NDArray[np.float64] | None:
     """Return the rotation axis of the gas, or None if it does not rotate."""
-    needed = ["Coordinates", "Velocities", "Masses"]
+    needed = ["position", "velocity", "mass"]
     gas, count = _sound(source, header.snapshot, "gas", settings.gas_of, owner, needed)
     if count == 0:
         return None
-    positions = offsets_kpc(gas["Coordinates"], place.centre_ckpc_h, header)
+    positions = offsets_kpc(gas["position"], place.centre_ckpc_h, header)
     near = np.linalg.norm(positions, axis=1) < radius_kpc
-    return rotation_axis(positions[near], gas["Velocities"][near], gas["Masses"][near])
+    return rotation_axis(positions[near], gas["velocity"][near], gas["mass"][near])
 
 
 _WORDS: dict[Matter, str] = {
@@ -252,7 +252,7 @@ def _sound(
     found = {name: values for name, values in particles.items() if name != "count"}
     for name, values in found.items() if count else ():
         bad = ~np.isfinite(values.reshape(len(values), -1)).all(axis=1)
-        if name in ("Masses", "Density"):
+        if name in ("mass", "density"):
             bad |= values <= 0
         if bad.any():
             raise UnusableGalaxyError(f"{bad.sum()} of {count} {_WORDS[matter]} have an impossible {name}")

@@ -66,10 +66,10 @@ def layers(settings: Settings) -> tuple[Layer, ...]:
 def particle_fields(names: Sequence[str], projection: ProjectionSettings) -> list[str]:
     """Return the particle fields that have to be read for fields of one kind of matter."""
     fields = [field_named(name) for name in names]
-    needed = {"Coordinates", "Masses"}.union(*(field.needs for field in fields))
+    needed = {"position", "mass"}.union(*(field.needs for field in fields))
     if fields[0].matter == "gas":
         if projection.star_forming_gas != "raw":
-            needed.add("StarFormationRate")
+            needed.add("star_formation_rate")
         by_volume = any(reduction_of(field, projection) == "volume_weighted_mean" for field in fields)
         if projection.deposition == "smoothed" or by_volume:
             needed.update(field_named("radius").needs)

@@ -60,7 +60,7 @@ def ages_myr(formation_scale_factor: NDArray[np.floating[Any]], header: Header) 
     Parameters
     ----------
     formation_scale_factor
-        (n,) GFM_StellarFormationTime; 0 or less: not a star but gas in a wind.
+        (n,) formation_scale_factor; 0 or less: not a star but gas in a wind.
     header
         Of the snapshot; its h and Omega_m make the cosmology, taken to be flat.
     """

@@ -1,23 +1,49 @@
-"""What every source of catalogues and cells offers, and how one is opened by its location."""
+"""What every source of catalogues and cells offers, whatever the simulation: names, units, and methods.
+
+Names are those of the tables below; each layout translates them into its own. A field that a table lacks is
+requested by the name that it has in the simulation's own files.
+
+Units are comoving and with h: mass 1e10 Msun/h, length ckpc/h, star formation rate Msun/yr. Velocities of
+galaxies are peculiar, in km/s; those of cells and particles are divided by sqrt(a), in km/s sqrt(a).
+
+| particles | unit |
+|---|---|
+| position | ckpc/h |
+| velocity | km/s sqrt(a) |
+| mass | 1e10 Msun/h |
+| density | (1e10 Msun/h) / (ckpc/h)^3 |
+| internal_energy | (km/s)^2 |
+| electron_abundance, neutral_hydrogen_abundance | per hydrogen atom |
+| star_formation_rate | Msun/yr |
+| metallicity | mass fraction |
+| magnetic_field | uG a^2/h |
+| formation_scale_factor | 1 (of stars; 0 or less: wind) |
+
+| subhalos | |
+|---|---|
+| halo | row of the halo |
+| is_galaxy | 0: not of cosmological origin |
+| position, velocity | ckpc/h, km/s |
+| mass, stellar_mass, gas_mass, star_formation_rate | of all that is bound |
+| the same after inner_ | within twice the stellar half-mass radius |
+| stellar_half_mass_radius | ckpc/h |
+| gas_cells, star_particles | number |
+
+| halos | |
+|---|---|
+| mass, position | 1e10 Msun/h, ckpc/h |
+| gas_cells | number |
+| first_subhalo | row of the first subhalo |
+"""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from ssfr.components.config import SimulationSettings
-from ssfr.components.errors import InputError
-
-MARKER = "universe.json"
-"""Lies beside the data of a universe that ssfr wrote."""
-_OF_SNAPSHOT = re.compile(r"(?:^|/)(?:(groups|snapdir)_(\d{3,})/[^/]+|offsets/offsets_(\d{3,}))\.hdf5$")
-_OF_TREES = re.compile(r"(?:^|/)trees/SubLink/[^/]+\.hdf5$")
 
 Aperture = Literal["subhalo", "halo"]
 """Whose cells: those bound to a subhalo, or all of a friends-of-friends halo."""
@@ -54,11 +80,10 @@ class Header:
 
 
 class Source(Protocol):
-    """Catalogues, cells and merger trees of one simulation, in code units and as stored on disk.
+    """Catalogues, cells and merger trees of one simulation, in the units of this module.
 
-    Code units are those of the TNG specifications: mass 1e10 Msun/h, length ckpc/h, star formation rate
-    Msun/yr; see the `units` module. Only the fields asked for are read. Whatever is wrong with the data
-    ends in an `InputError` that names the file and the field.
+    Only the fields that are requested are read. Whatever is wrong with the data ends in an `InputError` that
+    names the file and the field.
     """
 
     def snapshots(self) -> list[int]:
@@ -83,69 +108,10 @@ class Source(Protocol):
         """Return dark matter particles like `gas`, their masses too."""
 
     def tree_roots(self, snapshot: int, of: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
-        """Return RootDescendantID, (n,) int64, of the subhalos `of` (all without it); -1: in no tree."""
+        """Return the number of the last descendant, (n,) int64, of subhalos (default all); -1: in no tree."""
 
     def fingerprint(self, snapshot: int | None = None) -> str:
         """Return a digest of the names, sizes and times of all files: it changes when the data do.
 
         With a snapshot, only of its catalogue and its cells.
         """
-
-
-def is_synthetic(location: str, uploaded: Collection[str] | None = None) -> bool:
-    """Whether a TNG directory, or the `output` in it, is a universe that ssfr wrote.
-
-    Parameters
-    ----------
-    location
-        Of the directory.
-    uploaded
-        Names of its files where they are not on this machine.
-    """
-    if uploaded is not None:
-        return MARKER in uploaded
-    folder = Path(location)
-    return any((place / MARKER).exists() for place in (folder, folder.parent))
-
-
-def is_of_snapshot(snapshot: int, name: str) -> bool:
-    """Whether a file of a TNG directory holds catalogue, cells or offsets of a snapshot.
-
-    These are all that is read of it, but for the merger trees, which are of all snapshots together.
-    """
-    found = _OF_SNAPSHOT.search(name)
-    return found is not None and int(found[2] or found[3]) == snapshot
-
-
-def is_of_simulation(name: str) -> bool:
-    """Whether a file of a TNG directory is read at all: catalogues, cells, offsets and merger trees are."""
-    return _OF_SNAPSHOT.search(name) is not None or _OF_TREES.search(name) is not None
-
-
-def is_of_cells(name: str) -> bool:
-    """Whether a file of a TNG directory holds cells: most bytes of it, which no catalogue needs."""
-    found = _OF_SNAPSHOT.search(name)
-    return found is not None and found[1] == "snapdir"
-
-
-def open_source(location: str, settings: SimulationSettings) -> Source:
-    """Open a source of galaxies.
-
-    Parameters
-    ----------
-    location
-        A TNG directory: the folder with ``output/`` (and ``postprocessing/``), or ``output/`` itself.
-    settings
-        Limits on what is read.
-
-    Raises
-    ------
-    InputError
-        Nothing there that can be read.
-    """
-    if location.startswith("api:"):
-        raise InputError(f"{location}: the web API is not a source of this version; give a TNG directory")
-    # h5py and illustris_python load only where a directory is read
-    from ssfr.components.simulation.layouts.tng.directory import TngDirectory
-
-    return TngDirectory(location, settings)

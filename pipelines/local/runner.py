@@ -29,7 +29,7 @@ from ssfr.components.errors import InputError
 from ssfr.components.runtime.extras import require_extras
 from ssfr.components.runtime.processes import locked
 from ssfr.components.runtime.progress import Progress, Sink, disk_is_full
-from ssfr.components.simulation.source import is_synthetic
+from ssfr.components.simulation import is_synthetic
 from ssfr.components.steps.step import EVENTS, LOCK
 from ssfr.components.storage.artifact import STAGING, atomic_file, read_json, write_json
 from ssfr.components.storage.manifest import MANIFEST

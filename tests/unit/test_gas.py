@@ -25,11 +25,11 @@ IONISED = 1 + 2 * (0.24 / 4) / 0.76
 
 def cells(**changes):
     fields = {
-        "Masses": [1e-5],
-        "InternalEnergy": [1000.0],
-        "ElectronAbundance": [IONISED],
-        "Density": [1e-5],
-        "StarFormationRate": [0.0],
+        "mass": [1e-5],
+        "internal_energy": [1000.0],
+        "electron_abundance": [IONISED],
+        "density": [1e-5],
+        "star_formation_rate": [0.0],
     }
     return {name: np.array(value, np.float32) for name, value in (fields | changes).items()}
 
@@ -41,7 +41,7 @@ def test_ionised_gas_has_the_temperature_of_its_internal_energy():
 
 def test_neutral_gas_is_hotter_for_the_same_energy():
     """mu = 4/(1 + 2.28) = 1.219512: T = 2/3 x 1e13 x 1.219512 x 1.672622e-24 / 1.380649e-16."""
-    assert temperature(cells(ElectronAbundance=[0.0]), View(TODAY)) == pytest.approx(98_495.0, rel=1e-4)
+    assert temperature(cells(electron_abundance=[0.0]), View(TODAY)) == pytest.approx(98_495.0, rel=1e-4)
 
 
 def test_temperature_does_not_depend_on_the_redshift():
@@ -71,9 +71,9 @@ def test_entropy_of_the_gas_counts_protons_instead_of_electrons():
 
 
 def test_entropy_is_not_defined_without_electrons():
-    assert np.isnan(entropy(cells(ElectronAbundance=[0.0]), View(TODAY))).all()
+    assert np.isnan(entropy(cells(electron_abundance=[0.0]), View(TODAY))).all()
     assert np.isfinite(
-        entropy(cells(ElectronAbundance=[0.0]), View(TODAY, ProjectionSettings(entropy_density="gas")))
+        entropy(cells(electron_abundance=[0.0]), View(TODAY, ProjectionSettings(entropy_density="gas")))
     ).all()
 
 
@@ -82,14 +82,14 @@ def test_entropy_is_not_defined_without_electrons():
 )
 def test_star_forming_gas_has_the_temperature_of_the_setting(setting, expected):
     view = View(TODAY, ProjectionSettings(star_forming_gas=setting))
-    kelvin = temperature(cells(StarFormationRate=[0.01]), view)
+    kelvin = temperature(cells(star_formation_rate=[0.01]), view)
     assert kelvin == pytest.approx(expected, rel=1e-4, nan_ok=True)
     assert temperature(cells(), view) == pytest.approx(47_510.0, rel=1e-4)
 
 
 def test_entropy_of_star_forming_gas_follows_its_temperature():
     view = View(TODAY, ProjectionSettings(star_forming_gas="fixed_1e4K"))
-    ratio = entropy(cells(StarFormationRate=[0.01]), view) / entropy(cells(), view)
+    ratio = entropy(cells(star_formation_rate=[0.01]), view) / entropy(cells(), view)
     assert ratio == pytest.approx(1e4 / temperature(cells(), view), rel=1e-12)
 
 
@@ -109,15 +109,15 @@ def test_mass_is_physical_unless_h_is_ignored():
 
 def test_only_the_particle_fields_that_are_needed_are_asked_for():
     raw = ProjectionSettings(star_forming_gas="raw", deposition="point")
-    assert particle_fields(("mass",), raw) == ["Coordinates", "Masses"]
+    assert particle_fields(("mass",), raw) == ["mass", "position"]
     assert particle_fields(("mass", "temperature"), raw) == [
-        "Coordinates",
-        "ElectronAbundance",
-        "InternalEnergy",
-        "Masses",
+        "electron_abundance",
+        "internal_energy",
+        "mass",
+        "position",
     ]
-    assert "StarFormationRate" in particle_fields(("entropy",), ProjectionSettings())
-    assert "Density" in particle_fields(("mass",), ProjectionSettings(deposition="smoothed"))
+    assert "star_formation_rate" in particle_fields(("entropy",), ProjectionSettings())
+    assert "density" in particle_fields(("mass",), ProjectionSettings(deposition="smoothed"))
 
 
 def test_fields_say_their_units():
@@ -132,10 +132,10 @@ def test_an_unknown_field_is_refused_with_the_nearest_right_one():
 def test_a_new_field_is_a_registered_function(monkeypatch):
     monkeypatch.setattr(registry, "_FIELDS", dict(registry._FIELDS))
 
-    @field(unit="Msun/yr", needs=("StarFormationRate",))
+    @field(unit="Msun/yr", needs=("star_formation_rate",))
     def star_formation(cells, view):
-        return cells["StarFormationRate"]
+        return cells["star_formation_rate"]
 
     assert field_named("star_formation").compute is star_formation
     settings = ProjectionSettings(fields=("star_formation",), star_forming_gas="raw", deposition="point")
-    assert particle_fields(settings.fields, settings) == ["Coordinates", "Masses", "StarFormationRate"]
+    assert particle_fields(settings.fields, settings) == ["mass", "position", "star_formation_rate"]

@@ -34,11 +34,11 @@ EFFECTIVE_TEMPERATURE_K = 1e4
 @field(unit="Msun", reduction="sum")
 def mass(cells: Cells, view: View) -> Values:
     """Return the mass of each cell [Msun], or [1e10 Msun/h] where h is ignored."""
-    code = cells["Masses"].astype(np.float64)
+    code = cells["mass"].astype(np.float64)
     return code * mass_msun(1.0, view.header.h) if view.little_h == "applied" else code
 
 
-@field(unit="K", needs=("InternalEnergy", "ElectronAbundance"), reduction=None, of_temperature=True)
+@field(unit="K", needs=("internal_energy", "electron_abundance"), reduction=None, of_temperature=True)
 def temperature(cells: Cells, view: View) -> Values:
     """Return the temperature of each cell [K].
 
@@ -46,9 +46,9 @@ def temperature(cells: Cells, view: View) -> Values:
     on an effective equation of state that stands for unresolved cold and hot gas: its u gives no
     temperature (table of faults, row 19), so it is kept, set to 1e4 K, or left out (NaN).
     """
-    x_e = cells["ElectronAbundance"].astype(np.float64)
+    x_e = cells["electron_abundance"].astype(np.float64)
     mu_g = 4.0 * PROTON_MASS_G / (1.0 + 3.0 * HYDROGEN_FRACTION + 4.0 * HYDROGEN_FRACTION * x_e)
-    u_cgs = cells["InternalEnergy"].astype(np.float64) * ENERGY_OVER_MASS_CGS
+    u_cgs = cells["internal_energy"].astype(np.float64) * ENERGY_OVER_MASS_CGS
     kelvin = (GAMMA - 1.0) * u_cgs / BOLTZMANN_ERG_K * mu_g
     if view.projection.star_forming_gas == "raw":
         return kelvin
@@ -58,7 +58,7 @@ def temperature(cells: Cells, view: View) -> Values:
 
 @field(
     unit="keV cm^2",
-    needs=("InternalEnergy", "ElectronAbundance", "Density"),
+    needs=("internal_energy", "electron_abundance", "density"),
     reduction=None,
     of_temperature=True,
 )
@@ -68,17 +68,17 @@ def entropy(cells: Cells, view: View) -> Values:
     n is the number density of electrons, x_e X_H rho / mp, or that of the gas as rho / mp (table of
     faults, row 6).
     """
-    n_cm3 = density_g_cm3(cells["Density"], view.header) / PROTON_MASS_G
+    n_cm3 = density_g_cm3(cells["density"], view.header) / PROTON_MASS_G
     if view.projection.entropy_density == "electron":
-        n_cm3 = n_cm3 * HYDROGEN_FRACTION * cells["ElectronAbundance"]
+        n_cm3 = n_cm3 * HYDROGEN_FRACTION * cells["electron_abundance"]
     n_cm3 = np.where(n_cm3 > 0, n_cm3, np.nan)
     return BOLTZMANN_KEV_K * temperature(cells, view) / n_cm3 ** (2.0 / 3.0)
 
 
-@field(unit="kpc", needs=("Density",))
+@field(unit="kpc", needs=("density",))
 def radius(cells: Cells, view: View) -> Values:
     """Return the radius of each cell [kpc, physical], r = (3 V / 4 pi)^(1/3) with V = m / rho."""
-    cubic_ckpc_h = cells["Masses"].astype(np.float64) / cells["Density"]
+    cubic_ckpc_h = cells["mass"].astype(np.float64) / cells["density"]
     return np.cbrt(3.0 * cubic_ckpc_h / (4.0 * np.pi)) * length_kpc(1.0, view.header.h, view.header.redshift)
 
 
@@ -90,11 +90,11 @@ def density_g_cm3(code: NDArray[Any], header: Header) -> Values:
 
 def star_forming(cells: Cells) -> NDArray[np.bool_]:
     """Return which cells form stars, and so lie on the effective equation of state."""
-    return np.asarray(cells["StarFormationRate"] > 0)
+    return np.asarray(cells["star_formation_rate"] > 0)
 
 
 def left_out(cells: Cells, view: View) -> NDArray[np.bool_]:
     """Return which cells have no temperature because the settings say so."""
     if view.projection.star_forming_gas != "masked":
-        return np.zeros(len(cells["Masses"]), bool)
+        return np.zeros(len(cells["mass"]), bool)
     return star_forming(cells)

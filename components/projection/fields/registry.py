@@ -36,7 +36,7 @@ class Field:
         From the particle fields and the `View` to the property of each cell, (cells,) float64, NaN where it
         is not defined.
     needs
-        Particle fields, beside Coordinates and Masses.
+        Particle fields, beside position and mass (`ssfr.components.simulation.source` lists them).
     reduction
         What a pixel shows of the cells along its line of sight:
 

@@ -127,21 +127,6 @@ def make_plan(settings: UniverseSettings, snapshot: int) -> Plan:
     )
 
 
-def snapshot_path(root: Path, snapshot: int, chunk: int) -> Path:
-    """Return the file of a chunk's cells and particles."""
-    return root / f"output/snapdir_{snapshot:03d}/snap_{snapshot:03d}.{chunk}.hdf5"
-
-
-def catalogue_path(root: Path, snapshot: int, chunk: int) -> Path:
-    """Return the file of a chunk's halos and subhalos."""
-    return root / f"output/groups_{snapshot:03d}/fof_subhalo_tab_{snapshot:03d}.{chunk}.hdf5"
-
-
-def offsets_path(root: Path, snapshot: int) -> Path:
-    """Return the file that says where everything begins."""
-    return root / f"postprocessing/offsets/offsets_{snapshot:03d}.hdf5"
-
-
 class ChunkWriter:
     """Takes the halos of one chunk in order, and lays down its snapshot and its catalogue file.
 

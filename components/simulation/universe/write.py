@@ -23,17 +23,20 @@ from ssfr.components.config import UniverseSettings
 from ssfr.components.errors import InputError, LockedError
 from ssfr.components.runtime.processes import die_with
 from ssfr.components.runtime.progress import Progress, Task
-from ssfr.components.simulation.source import MARKER
+from ssfr.components.simulation.layouts.tng.files import (
+    catalogue_path,
+    offsets_path,
+    snapshot_path,
+    tree_path,
+)
+from ssfr.components.simulation.opening import MARKER
 from ssfr.components.simulation.universe.cells import GAS, HaloData, Table, make_halo_data, make_outer_fuzz
 from ssfr.components.simulation.universe.cosmology import REDSHIFTS
 from ssfr.components.simulation.universe.layout import (
     ChunkWriter,
     Plan,
-    catalogue_path,
     h5_file,
     make_plan,
-    offsets_path,
-    snapshot_path,
     write_offsets,
     write_table,
 )
@@ -264,7 +267,7 @@ def _write_trees(staging: Path, plans: Sequence[Plan], chunks: int) -> None:
     masses = {plan.snapshot: _masses(staging, plan.snapshot, chunks) for plan in plans}
     edges = [round(len(trees) * k / chunks) for k in range(chunks + 1)]
     for chunk, (low, high) in enumerate(pairwise(edges)):
-        path = staging / f"postprocessing/trees/SubLink/tree_extended.{chunk}.hdf5"
+        path = tree_path(staging, chunk)
         columns = {
             name: np.concatenate([trees[0][name][:0], *(t[name] for t in trees[low:high])])
             for name in trees[0]

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 from illustris_python import snapshot as particles
 from numpy.typing import NDArray
 
 from ssfr.components.errors import InputError
-from ssfr.components.simulation.hdf5_safety import Survey
+from ssfr.components.simulation.hdf5_safety import Survey, readable, survey
 
 
 def check_field(file: Survey, field: str, rows: int, kinds: dict[str, tuple[Any, ...]]) -> int:
@@ -26,6 +28,25 @@ def check_field(file: Survey, field: str, rows: int, kinds: dict[str, tuple[Any,
             f"in an earlier chunk {kinds[field][1]} {kinds[field][0]}"
         )
     return declared.nbytes
+
+
+def offset_field(path: Path, name: str, shape: tuple[int, ...], read: bool = True) -> NDArray[np.int64]:
+    """Return a field of the offsets file, which must have this shape; empty where it is not to be read."""
+    if not path.is_file():
+        raise InputError(f"{path}: missing; cells and trees are found through it, get it from the release")
+    group, _, field = name.rpartition("/")
+    declared = survey(path, group).field(field)
+    # unsigned offsets would wrap round in illustris_python's subtraction, and lead to other galaxies
+    if declared.shape != shape or declared.dtype.kind != "i":
+        raise InputError(
+            f"{path}: {name} is {declared.dtype} {declared.shape}, expected signed integers {shape} "
+            "to fit catalogue and chunks; offsets of another simulation?"
+        )
+    if not read:
+        return np.empty(0, np.int64)
+    with readable(path), h5py.File(path, "r") as file:
+        values: NDArray[np.int64] = file[name][()].astype(np.int64)
+    return values
 
 
 def particle_counts(first: Survey) -> NDArray[np.int64]:

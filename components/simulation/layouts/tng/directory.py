@@ -8,7 +8,7 @@ files are surveyed first, and it reads only what is known to be whole.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,13 +21,24 @@ from numpy.typing import NDArray
 from ssfr.components.config import SimulationSettings
 from ssfr.components.errors import InputError
 from ssfr.components.simulation.hdf5_safety import DAMAGE, Survey, readable, survey
-from ssfr.components.simulation.layouts.tng.checks import check_field, edges_of, particle_counts
+from ssfr.components.simulation.layouts.tng.checks import check_field, edges_of, offset_field, particle_counts
+from ssfr.components.simulation.layouts.tng.files import is_of_snapshot
+from ssfr.components.simulation.layouts.tng.names import (
+    DARK,
+    GAS,
+    HALOS,
+    PARTICLES,
+    STARS,
+    SUBHALOS,
+    TYPES,
+    VECTORS,
+    TngField,
+    stored_as,
+)
 from ssfr.components.simulation.layouts.tng.sublink import root_descendants, tree_files
-from ssfr.components.simulation.source import Aperture, Columns, Header, is_of_snapshot
+from ssfr.components.simulation.source import Aperture, Columns, Header
 from ssfr.components.storage.artifact import sha256_json
 
-_GAS, _DARK, _STARS = 0, 1, 4
-_VECTORS = frozenset({"Coordinates", "Velocities", "CenterOfMass", "MagneticField"})
 _Table = Literal["Subhalo", "Group"]
 _COUNTED: dict[_Table, tuple[str, ...]] = {"Subhalo": ("subgroups", "subhalos"), "Group": ("groups",)}
 _TABLE_OF: dict[Aperture, _Table] = {"subhalo": "Subhalo", "halo": "Group"}
@@ -103,36 +114,36 @@ class TngDirectory:
 
     def subhalos(self, snapshot: int, fields: Sequence[str]) -> Columns:
         """Return fields of all subhalos of a snapshot, in code units."""
-        return self._catalogue(snapshot, "Subhalo", fields)
+        return self._columns(snapshot, "Subhalo", SUBHALOS, fields)
 
     def halos(self, snapshot: int, fields: Sequence[str]) -> Columns:
         """Return fields of all friends-of-friends halos of a snapshot, in code units."""
-        return self._catalogue(snapshot, "Group", fields)
+        return self._columns(snapshot, "Group", HALOS, fields)
 
     def gas(self, snapshot: int, of: Aperture, number: int, fields: Sequence[str]) -> dict[str, Any]:
         """Return the gas cells (PartType0) of a subhalo or halo."""
-        return self._cells(snapshot, of, number, _GAS, fields)
+        return self._particles(snapshot, of, number, GAS, fields)
 
     def stars(self, snapshot: int, of: Aperture, number: int, fields: Sequence[str]) -> dict[str, Any]:
         """Return the star particles and wind cells (PartType4) of a subhalo or halo."""
-        return self._cells(snapshot, of, number, _STARS, fields)
+        return self._particles(snapshot, of, number, STARS, fields)
 
     def dark_matter(self, snapshot: int, of: Aperture, number: int, fields: Sequence[str]) -> dict[str, Any]:
         """Return the dark matter particles (PartType1) of a subhalo or halo.
 
         All have the mass that the header gives, which no dataset holds.
         """
-        stored = [field for field in fields if field != "Masses"]
-        read = self._cells(snapshot, of, number, _DARK, stored)
-        if "Masses" in fields:
+        masses = [field for field in fields if stored_as(field, PARTICLES).name == "Masses"]
+        read = self._particles(snapshot, of, number, DARK, [field for field in fields if field not in masses])
+        if masses:
             file = self._first_cells(snapshot)
             table = file.attribute("MassTable")
-            if table.shape != (6,) or not table[_DARK] > 0:
+            if table.shape != (6,) or not table[DARK] > 0:
                 raise InputError(
                     f"{file.path}: Header/MassTable is {table.tolist()}, expected six masses, that of type "
-                    f"{_DARK} more than 0; are there dark matter particles?"
+                    f"{DARK} more than 0; are there dark matter particles?"
                 )
-            read["Masses"] = np.full(read["count"], table[_DARK])
+            read |= {field: np.full(read["count"], table[DARK]) for field in masses}
         return read
 
     def tree_roots(self, snapshot: int, of: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
@@ -143,7 +154,7 @@ class TngDirectory:
         if not files:
             return np.full(len(subhalos), -1, np.int64)
         path, field = self._offset_file(snapshot), "Subhalo/SubLink/RowNum"
-        rows = self._offset_field(path, field, (count,))
+        rows = offset_field(path, field, (count,))
         return root_descendants(files, snapshot, subhalos, rows[subhalos], f"{path}: {field}")
 
     def fingerprint(self, snapshot: int | None = None) -> str:
@@ -181,6 +192,25 @@ class TngDirectory:
     def _count(self, snapshot: int, table: _Table) -> int:
         names = [f"N{name}_Total" for name in _COUNTED[table]]
         return self._table_chunk(snapshot, 0, table).count(*names)
+
+    def _columns(
+        self, snapshot: int, table: _Table, names: Mapping[str, TngField], fields: Sequence[str]
+    ) -> Columns:
+        """Return catalogue fields by the names of the interface, or by their own."""
+        datasets = {field: stored_as(field, names) for field in fields}
+        read = self._catalogue(snapshot, table, list(dict.fromkeys(each.name for each in datasets.values())))
+        columns: Columns = {}
+        for field, (name, column) in datasets.items():
+            values = read[name]
+            if column is not None and len(values):
+                if values.shape != (len(values), TYPES):
+                    raise InputError(
+                        f"{self._output}/groups_{snapshot:03d}: {table}/{name} has shape {values.shape}, "
+                        f"expected {TYPES} columns, one a type of particles"
+                    )
+                values = values[:, column]
+            columns[field] = values
+        return columns
 
     def _catalogue(self, snapshot: int, table: _Table, fields: Sequence[str]) -> Columns:
         count = self._check_catalogue(snapshot, table, fields)
@@ -225,6 +255,14 @@ class TngDirectory:
         # for an absent chunk illustris_python names a file that nobody has
         return path if path.is_file() else path.with_name(f"snap_{snapshot:03d}.{chunk}.hdf5")
 
+    def _particles(
+        self, snapshot: int, of: Aperture, number: int, kind: int, fields: Sequence[str]
+    ) -> dict[str, Any]:
+        """Return particle fields by the names of the interface, or by their own."""
+        names = {field: stored_as(field, PARTICLES).name for field in fields}
+        read = self._cells(snapshot, of, number, kind, list(dict.fromkeys(names.values())))
+        return {"count": read["count"]} | {field: read[name] for field, name in names.items()}
+
     def _cells(
         self, snapshot: int, of: Aperture, number: int, kind: int, fields: Sequence[str]
     ) -> dict[str, Any]:
@@ -244,7 +282,7 @@ class TngDirectory:
                 f"{begin} to {begin + count}, the snapshot has {total}; offsets of another simulation?"
             )
         if not count or not fields:
-            return {"count": count} | {name: np.empty((0, 3) if name in _VECTORS else 0) for name in fields}
+            return {"count": count} | {name: np.empty((0, 3) if name in VECTORS else 0) for name in fields}
         touched = self._check_cells(snapshot, kind, begin, count, fields, offsets)
         # 32-bit counts of the catalogue would be mixed with 64-bit offsets
         subset["lenType"] = subset["lenType"].astype(np.int64)
@@ -317,9 +355,9 @@ class TngDirectory:
                 if not path.is_file():
                     raise InputError(f"{path}: missing, Header says {files} files; get it again")
             path = self._offset_file(snapshot)
-            catalogue = self._offset_field(path, f"FileOffsets/{table}", (self._table_files(snapshot),))
-            chunks = self._offset_field(path, "FileOffsets/SnapByType", (files, 6))
-            self._offset_field(path, f"{table}/SnapByType", (objects, 6), read=False)
+            catalogue = offset_field(path, f"FileOffsets/{table}", (self._table_files(snapshot),))
+            chunks = offset_field(path, "FileOffsets/SnapByType", (files, 6))
+            offset_field(path, f"{table}/SnapByType", (objects, 6), read=False)
             self._offsets_read[key] = _Offsets(
                 edges_of(catalogue, objects, f"{path}: FileOffsets/{table}"),
                 edges_of(chunks, particle_counts(first), f"{path}: FileOffsets/SnapByType"),
@@ -331,28 +369,6 @@ class TngDirectory:
         if not folder.is_dir():
             raise InputError(f"{folder}: no cells of snapshot {snapshot}; get snapdir_{snapshot:03d}/")
         return survey(self._cell_chunk(snapshot, 0), "PartType0")
-
-    def _offset_field(
-        self, path: Path, name: str, shape: tuple[int, ...], read: bool = True
-    ) -> NDArray[np.int64]:
-        """Return a field of the offsets file, which must have this shape."""
-        if not path.is_file():
-            raise InputError(
-                f"{path}: missing; cells and trees are found through it, get it from the release"
-            )
-        group, _, field = name.rpartition("/")
-        declared = survey(path, group).field(field)
-        # unsigned offsets would wrap round in illustris_python's subtraction, and lead to other galaxies
-        if declared.shape != shape or declared.dtype.kind != "i":
-            raise InputError(
-                f"{path}: {name} is {declared.dtype} {declared.shape}, expected signed integers {shape} "
-                "to fit catalogue and chunks; offsets of another simulation?"
-            )
-        if not read:
-            return np.empty(0, np.int64)
-        with readable(path), h5py.File(path, "r") as file:
-            values: NDArray[np.int64] = file[name][()].astype(np.int64)
-        return values
 
     # --- reading
 
