@@ -2,7 +2,8 @@
 
 catalog -> projection (a task a shard of a snapshot, joined) -> preprocessing -> training (a task a case)
 ingest  ------------------------------------------------------------^        (an image catalogue joins here)
-        -> evaluation -> deployment -> verification, where live servers are named
+        -> evaluation -> report
+                      -> deployment -> verification, where live servers are named
 
 What surrounds the tasks on a cluster, pods, a condition and a last task, is in pipelines/placement.py.
 """
@@ -18,10 +19,11 @@ from ssfr.components.errors import InputError, nearest
 from ssfr.components.evaluation.component import evaluation
 from ssfr.components.preprocessing.component import ingest, preprocessing
 from ssfr.components.projection.component import projection_joined, projection_shard
+from ssfr.components.report.component import report
 from ssfr.components.training.component import training
 from ssfr.pipelines.placement import OnThisMachine
 
-STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "deployment")
+STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "report", "deployment")
 IMAGE_STEPS = ("ingest", *STEPS[2:])
 
 
@@ -99,9 +101,13 @@ def study(
                 if "evaluation" not in wanted:
                     return
                 models = dsl.Collected(trained.outputs["model"])
+                scores = place("evaluation", evaluation(models=models, **image_sets)).outputs["scores"]
+                if "report" not in wanted:
+                    return
+                models = dsl.Collected(trained.outputs["model"])
                 synthetic = False if images else found.outputs["synthetic"]
-                judged = evaluation(origin=origin, synthetic=synthetic, models=models, **image_sets)
-                scores = place("evaluation", judged).outputs["scores"]
+                results = {"scores": scores, "models": models, "synthetic": synthetic}
+                place("report", report(origin=origin, **results, **image_sets))
                 if "deployment" not in wanted:
                     return
                 models = dsl.Collected(trained.outputs["model"])

@@ -42,7 +42,9 @@ class ImageSettings(Section):
     """What each step runs in; a tag or a digest is required, and latest is none."""
 
     data: Image = Field(f"ssfr/data:{_TAG}", description="catalogue, projection, preprocessing, manifest")
-    train: Image = Field(f"ssfr/train:{_TAG}", description="training, evaluation, deployment, verification")
+    train: Image = Field(
+        f"ssfr/train:{_TAG}", description="training, evaluation, report, deployment, verification"
+    )
     train_gpu: Image = Field(f"ssfr/train-gpu:{_TAG}", description="the steps on a GPU")
 
 
@@ -90,6 +92,7 @@ class PodsSettings(Section):
     preprocessing: PodSettings = PodSettings()
     training: WorkerPod = WorkerPod()
     evaluation: PodSettings = PodSettings()
+    report: PodSettings = PodSettings()
     deployment: PodSettings = PodSettings()
     verification: PodSettings = PodSettings()
     manifest: ManifestPod = ManifestPod()

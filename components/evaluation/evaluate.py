@@ -1,4 +1,4 @@
-"""Score every model beside the baselines on galaxies that did not train it; then write the report."""
+"""Score every model beside the baselines on galaxies that did not train it."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ from ssfr.components.evaluation.assess import HELD_OUT, assess
 from ssfr.components.evaluation.features import extract
 from ssfr.components.evaluation.rows import PRIMARY, held_out_rows, predictions_table
 from ssfr.components.imagesets.reader import MapReader
-from ssfr.components.models.folder import HISTORY, failure, read_description
+from ssfr.components.models.folder import failure, read_description
+from ssfr.components.results.files import EXTRA_PREDICTIONS, METRICS, PREDICTIONS
 from ssfr.components.runtime.progress import Progress
-from ssfr.components.storage.artifact import atomic_file, read_json, write_json
+from ssfr.components.storage.artifact import atomic_file, write_json
 
-PREDICTIONS = "predictions.parquet"
-EXTRA_PREDICTIONS = "extra_predictions.parquet"
-METRICS = "metrics.json"
 _PARTS = "parts"
 """Folder of the cases that are done; gone when the predictions are whole."""
 
@@ -76,60 +74,6 @@ def run(
     summary = _summary(metrics)
     _warn(metrics, summary["best_case"], progress)
     return summary
-
-
-def report(
-    output: Path,
-    evaluation_dir: Path,
-    model_dirs: Mapping[str, Path],
-    maps_dir: Path,
-    prepared_dir: Path,
-    settings: Settings,
-    origin: str,
-    synthetic: bool,
-) -> dict[str, Any]:
-    """Write report.html, figures/ and tables/ from what `run` wrote.
-
-    Parameters
-    ----------
-    output
-        Exists; what it holds is written again.
-    evaluation_dir
-        Output of `run`.
-    model_dirs, maps_dir, prepared_dir
-        As of `run`.
-    settings
-        All of the run's, which the page prints.
-    origin, synthetic
-        What the data are, for the headline, and whether they are made up.
-
-    Returns
-    -------
-    dict
-        The best case, which the report is mostly about.
-    """
-    from ssfr.components.report.page import write_report
-    from ssfr.components.report.study import Study
-
-    trained = {case: folder for case, folder in model_dirs.items() if failure(folder) is None}
-    metrics = read_json(evaluation_dir / METRICS)
-    galaxies = _read_galaxies(prepared_dir / "galaxies.parquet")
-    study = Study(
-        origin=origin,
-        settings=settings,
-        galaxies=galaxies,
-        predictions=pd.read_parquet(evaluation_dir / PREDICTIONS),
-        metrics=metrics,
-        models={case: read_description(folder) for case, folder in trained.items()},
-        histories={case: pd.read_csv(folder / HISTORY) for case, folder in trained.items()},
-        preparation=read_json(prepared_dir / "preparation.json"),
-        set_aside=_read_set_aside(maps_dir / "set_aside.csv"),
-        extra_predictions=pd.read_parquet(evaluation_dir / EXTRA_PREDICTIONS),
-        synthetic=synthetic,
-    )
-    with MapReader(maps_dir, galaxies) as reader:
-        write_report(output, study, reader, prepared_dir / "png")
-    return {"best_case": metrics["best_case"]}
 
 
 def _outcomes(model_dirs: Mapping[str, Path], progress: Progress) -> tuple[dict[str, Path], dict[str, str]]:
@@ -225,12 +169,6 @@ def _read_galaxies(path: Path) -> pd.DataFrame:
     if not galaxies["split"].isin(HELD_OUT).any():
         raise InputError(f"{path}: split: no galaxy was held out; raise the shares in preprocessing.split")
     return galaxies
-
-
-def _read_set_aside(path: Path) -> pd.DataFrame:
-    if not path.is_file():
-        return pd.DataFrame(columns=["snapshot", "subhalo_id", "reason"])
-    return pd.read_csv(path)
 
 
 def _warn(metrics: Mapping[str, Any], best: str, progress: Progress) -> None:

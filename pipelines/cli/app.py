@@ -104,8 +104,8 @@ def run(
     until: Annotated[
         str | None,
         typer.Option(
-            help="last step to do: catalog, projection, preprocessing, training, evaluation or deployment "
-            "(of images: ingest, preprocessing, ...)"
+            help="last step to do: catalog, projection, preprocessing, training, evaluation, report or "
+            "deployment (of images: ingest, preprocessing, ...)"
         ),
     ] = None,
     repository: Annotated[

@@ -37,7 +37,7 @@ Servers = Annotated[
 Model = Annotated[str | None, typer.Option(help="name of the model; by default deployment.name")]
 
 
-_STEPS = (*dict.fromkeys((*STEPS, *IMAGE_STEPS)), "projection_shard", "report", "verification")
+_STEPS = (*dict.fromkeys((*STEPS, *IMAGE_STEPS)), "projection_shard", "verification")
 
 
 def model_sync(

@@ -27,7 +27,10 @@ from ssfr.pipelines.local.runner import RunLog
 BUCKET = "study"
 DATA, WORKDIR, REPOSITORY = (f"s3://{BUCKET}/{name}" for name in ("data/universe", "runs/demo", "models"))
 KEYS = {"AWS_ACCESS_KEY_ID": ACCESS_KEY, "AWS_SECRET_ACCESS_KEY": SECRET_KEY}
-STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "deployment", "verification")
+STEPS = (
+    *("catalog", "projection", "preprocessing", "training"),
+    *("evaluation", "report", "deployment", "verification"),
+)
 _LOG_END = 5000
 """[characters] shown of a failed run."""
 

@@ -87,10 +87,10 @@ def test_a_run_in_s3_ends_with_a_served_model_and_the_next_one_begins_anew_only_
     (reference,) = roots[0].glob("**/training/model")
     assert json.loads(reference.read_text())["location"].startswith(f"{workdir}/training/")
     assert reference.stat().st_size < 1000
-    (page,) = roots[0].glob("**/evaluation/report")
+    (page,) = roots[0].glob("**/report/page")
     assert page.read_text().startswith("<!doctype html>")
     assert "universe, a SYNTHETIC universe" in page.read_text()
-    (metrics,) = roots[0].glob("**/evaluation/executor_output.json")
+    (metrics,) = roots[0].glob("**/report/executor_output.json")
     assert "composite.test.rmse_dex" in metrics.read_text()
 
     assert run_next() == ["catalog", "manifest"]

@@ -19,7 +19,7 @@ from ssfr.pipelines.options import preset_path
 
 PRESETS = ("demo", "thesis", "recommended")
 DRAWING = ("projection-shard", "projection-joined")
-STEPS = ("catalog", *DRAWING, "preprocessing", "training", "evaluation", "deployment")
+STEPS = ("catalog", *DRAWING, "preprocessing", "training", "evaluation", "report", "deployment")
 EVERY_POD = (*STEPS, "manifest")
 PLACES = {
     "data": "s3://ssfr/tng100",
@@ -93,7 +93,7 @@ def test_images_hold_what_a_step_needs_and_no_more(plain):
     images = {step: container["image"] for step, container in plain.containers.items()}
     data, train = f"ssfr/data:{version}", f"ssfr/train:{version}"
     assert images == dict.fromkeys(("catalog", *DRAWING, "preprocessing", "manifest"), data) | dict.fromkeys(
-        ("training", "evaluation", "deployment"), train
+        ("training", "evaluation", "report", "deployment"), train
     )
     assert {pod["imagePullPolicy"] for pod in plain.pods.values()} == {"IfNotPresent"}
 
@@ -248,7 +248,7 @@ def test_the_first_step_says_which_data_they_are_and_whether_they_are_made_up(pl
         of = plain.tasks[step]["inputs"]["parameters"][parameter]
         return of.get("componentInputParameter") or of["taskOutputParameter"]["outputParameterKey"]
 
-    assert given("evaluation", "synthetic").endswith("catalog-synthetic")
+    assert given("report", "synthetic").endswith("catalog-synthetic")
     assert given("projection-shard", "data").endswith("catalog-data")
 
 

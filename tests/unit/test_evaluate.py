@@ -25,6 +25,8 @@ from ssfr.components.models.folder import HISTORY, write_failure, write_model
 from ssfr.components.models.networks import build_network
 from ssfr.components.models.predictor import Predictor
 from ssfr.components.preprocessing import prepare
+from ssfr.components.report.component import report
+from ssfr.components.report.write import run as report_of
 from ssfr.components.runtime.progress import SILENT, Progress
 from ssfr.components.storage.artifact import publish, read_json, write_json
 
@@ -109,7 +111,7 @@ def run(output, inputs, progress=SILENT, **changed):
 
 def write_report(output, evaluation_dir, inputs, **changed):
     output.mkdir()
-    evaluate.report(output, evaluation_dir, **(inputs | changed), origin="made up", synthetic=True)
+    report_of(output, evaluation_dir, **(inputs | changed), origin="made up", synthetic=True)
     return (output / "report.html").read_text()
 
 
@@ -398,26 +400,19 @@ def test_a_setting_that_only_the_page_prints_makes_no_prediction_again(tmp_path,
     made = []
     for port in (8500, 8501):
         chosen = chosen_settings(serving={"port": port})
-        scores, page, summary = reference("scores"), reference("page"), reference("summary")
+        names = ("scores", "pages", "page", "summary")
+        scores, pages, page, summary = (reference(name) for name in names)
         metrics = Metrics()
-        evaluation.python_func(
-            str(workdir),
-            chosen.model_dump_json(),
-            "a test",
-            False,
-            maps,
-            prepared,
-            models,
-            scores,
-            page,
-            summary,
-            metrics,
+        text = chosen.model_dump_json()
+        evaluation.python_func(str(workdir), text, maps, prepared, models, scores)
+        report.python_func(
+            str(workdir), text, "a test", False, maps, prepared, models, scores, pages, page, summary, metrics
         )
         made.append((read_json(Path(scores.path))["key"], Path(page.path).read_text()))
     assert made[0][0] == made[1][0]
     assert made[0][1] != made[1][1]
     assert len(list((workdir / "evaluation").iterdir())) == 1
-    assert (tmp_path / "run" / "report").is_dir()
+    assert read_json(Path(pages.path))["key"].startswith("report/")
     (case,) = [name for name in metrics.metadata if name == "composite.test.r"]
     assert -1 <= metrics.metadata[case] <= 1
     assert "| composite |" in Path(summary.path).read_text()
