@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := run
 
-.PHONY: run test test-fast test-containers images lint bench clean setup
+.PHONY: run test test-fast test-containers images lint bench clean setup typed protocol
 
 setup: $(READY)
 
@@ -34,13 +34,20 @@ test-containers: $(READY)
 images:
 	docker/build data train
 
-lint: $(READY)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	@# The folders as they are installed, for a reader that follows no build backend.
+# The folders as they are installed, for readers that follow no build backend.
+typed:
 	mkdir -p build/typed/ssfr && cp ssfr/*.py ssfr/py.typed build/typed/ssfr
 	ln -sfn ../../../components build/typed/ssfr/components
 	ln -sfn ../../../pipelines build/typed/ssfr/pipelines
+
+# The classes of the messages, after a change of wire.proto.
+protocol: $(READY) typed
+	$(BIN)/python -m grpc_tools.protoc -I build/typed --python_out build/typed --pyi_out build/typed \
+		build/typed/ssfr/components/serving/protocol/wire.proto
+
+lint: $(READY) typed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	MYPYPATH=build/typed $(BIN)/mypy
 
 bench: $(READY)

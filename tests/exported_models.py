@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
-from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.predict_pb2 import PredictRequest
-from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 from ssfr.components.config import CompactSettings, ServingSettings, TrainingSettings
 from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
 from ssfr.components.models.folder import write_model
 from ssfr.components.models.networks import build_network
 from ssfr.components.serving.protocol.tensors import to_proto
+from ssfr.components.serving.protocol.wire_pb2 import ModelSpec, PredictionLog, PredictLog, PredictRequest
 from ssfr.components.serving.repository.folder import DESCRIPTION, WARMUP
 from ssfr.components.storage.artifact import publish
 

@@ -12,9 +12,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from PIL import Image
-from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.predict_pb2 import PredictRequest
-from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog, PredictLog
 
 from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.imagesets.transform import composite, eight_bits
@@ -23,6 +20,7 @@ from ssfr.components.models.folder import read_description
 from ssfr.components.models.predictor import Predictor
 from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, DESCRIBE, PREDICT_MAPS, PREDICT_PNG
 from ssfr.components.serving.protocol.tensors import to_proto
+from ssfr.components.serving.protocol.wire_pb2 import ModelSpec, PredictionLog, PredictLog, PredictRequest
 from ssfr.components.serving.repository.folder import DESCRIPTION, WARMUP
 from ssfr.components.storage.artifact import atomic_file, publish, sha256_json, write_json
 

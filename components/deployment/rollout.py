@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from ssfr.components.config import ServingSettings
 from ssfr.components.errors import InputError
@@ -25,6 +24,7 @@ from ssfr.components.labels.served import label_among
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.serving.client.client import Client
 from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto
+from ssfr.components.serving.protocol.wire_pb2 import PredictionLog
 from ssfr.components.serving.repository.folder import DESCRIPTION, STABLE, TRIAL, WARMUP
 from ssfr.components.serving.repository.remote import Labels, RemoteRepository
 from ssfr.components.storage.artifact import read_json
@@ -135,8 +135,7 @@ def known_answers(folder: Path, origin: str) -> list[KnownAnswer]:
             expected = answers.get(signature)
             if expected is not None:
                 ((key, tensor),) = request.inputs.items()
-                shape = tuple(dim.size for dim in tensor.tensor_shape.dim)
-                array = from_proto(tensor, TensorSpec(tf.dtypes.as_dtype(tensor.dtype), shape))
+                array = from_proto(tensor, TensorSpec.of(tensor))
                 value = np.asarray(expected[label_among(expected)], np.float32)
                 known.append(KnownAnswer(signature, key, array, value, float(expected["tolerance_dex"])))
     except (

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -188,14 +185,13 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a galaxy")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Ask a server for the sSFR of new galaxies."""
+    """Print the sSFR that a server predicts for new galaxies."""
+    from ssfr.components.serving.client.client import Client
     from ssfr.components.serving.client.inputs import read_inputs
 
     require_extras("serve")
     settings = load_settings(preset_path("recommended"), parse_overrides(overrides))
     galaxies = read_inputs(inputs)
-    with _greetings_hidden():
-        from ssfr.components.serving.client.client import Client
     if only:
         galaxies = galaxies.only(only)
     with Client.of(settings.serving, server, model, version, label) as client:
@@ -281,30 +277,9 @@ def _say(line: str) -> None:
     _out.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-@contextmanager
-def _greetings_hidden() -> Iterator[None]:
-    """Keep what is written to descriptor 2 back, and show it only if the block fails.
-
-    TensorFlow's libraries greet there while they are loaded, whatever their log level.
-    """
-    sys.stderr.flush()
-    kept = os.dup(2)
-    with tempfile.TemporaryFile() as said:
-        os.dup2(said.fileno(), 2)
-        try:
-            yield
-        except BaseException:
-            said.seek(0)
-            os.write(kept, said.read())
-            raise
-        finally:
-            os.dup2(kept, 2)
-            os.close(kept)
-
-
 def main() -> None:
     """Run the command line: bad input is one line and an exit code, a bug keeps its traceback."""
-    # A client imports TensorFlow for the protocol alone.
+    # Without it TensorFlow greets whoever trains or serves.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
         app()

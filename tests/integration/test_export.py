@@ -22,7 +22,7 @@ from ssfr.components.deployment.export import Example, decode_png, encode_png, e
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.transform import composite, eight_bits
 from ssfr.components.models.predictor import Predictor
-from ssfr.components.serving.protocol.messages import parse_request
+from ssfr.components.serving.protocol.wire_pb2 import PredictRequest
 from ssfr.components.serving.repository.folder import verify_version
 from ssfr.components.serving.server.servable import Servable
 
@@ -191,7 +191,7 @@ def test_the_warm_up_file_holds_a_request_for_each_signature(exported):
     assert asked == {"predict_maps": ["maps"], "predict_png": ["png"], "serving_default": ["images"]}
     assert {r.model_spec.name for r in requests} == {"eight_bit"}
     for request in requests:
-        servable.predict(parse_request(request.SerializeToString()), max_batch=8)
+        servable.predict(PredictRequest.FromString(request.SerializeToString()), max_batch=8)
 
 
 def test_the_description_says_what_the_model_takes(exported):

@@ -1,5 +1,6 @@
 """The server over real sockets: status codes, hot swaps, labels, health, TLS, and how it ends."""
 
+import json
 import shutil
 import signal
 import socket
@@ -14,12 +15,13 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
+import tensorflow as tf
 from exported_models import serving, write_toy
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from tensorflow_serving.apis.classification_pb2 import ClassificationRequest
-from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest
-from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest
+from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest, SignatureDefMap
+from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
 from tensorflow_serving.apis.inference_pb2 import MultiInferenceRequest
 from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest
 from tensorflow_serving.apis.model_pb2 import ModelSpec
@@ -31,7 +33,6 @@ from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import SILENT, Progress
 from ssfr.components.serving.client.client import Client
-from ssfr.components.serving.protocol.tensors import to_proto
 from ssfr.components.serving.repository.remote import RemoteRepository
 from ssfr.components.serving.server import servable
 from ssfr.components.serving.server.server import Server
@@ -106,7 +107,7 @@ def stubs(toys, tmp_path_factory):
 
 
 def request(maps=MAPS, signature="", key="maps", **spec):
-    inputs = {key: to_proto(maps)} if maps is not None else {}
+    inputs = {key: tf.make_tensor_proto(maps)} if maps is not None else {}
     return PredictRequest(model_spec=ModelSpec(name="toy", signature_name=signature, **spec), inputs=inputs)
 
 
@@ -192,6 +193,22 @@ def test_calls_that_are_not_implemented_say_so(stubs):
         assert refused(call, message)[0] is Code.UNIMPLEMENTED
 
 
+def test_tf_servings_clients_read_the_signatures_and_states(stubs):
+    prediction, model, _ = stubs
+    spec = ModelSpec(name="toy")
+    answer = prediction.GetModelMetadata(
+        GetModelMetadataRequest(model_spec=spec, metadata_field=["signature_def"])
+    )
+    signatures = SignatureDefMap()
+    assert answer.metadata["signature_def"].Unpack(signatures)
+    taken = signatures.signature_def["predict_maps"].inputs["maps"]
+    assert tf.dtypes.as_dtype(taken.dtype) is tf.float32
+    assert [dim.size for dim in taken.tensor_shape.dim] == [-1, 1, 4, 4]
+    assert taken.name == "predict_maps_maps:0"
+    (status,) = model.GetModelStatus(GetModelStatusRequest(model_spec=spec)).model_version_status
+    assert (status.version, status.state, status.status.error_code) == (1, ModelVersionStatus.AVAILABLE, 0)
+
+
 def test_metadata_and_status_have_tf_servings_statuses(stubs):
     prediction, model, _ = stubs
     spec = ModelSpec(name="toy")
@@ -234,6 +251,25 @@ def test_the_client_splits_what_is_too_much_for_one_request(repository):
             answer = client.predict_maps(maps)
             np.testing.assert_allclose(answer.predicted, np.arange(100) - 1.0)
             assert answer.versions.tolist() == [1] * 100
+
+
+def test_the_command_predict_imports_no_tensorflow(repository, tmp_path):
+    np.save(tmp_path / "galaxy.npy", MAPS[0])
+    with served(repository) as (server, _):
+        command = "-X importtime -m ssfr.pipelines.cli predict galaxy.npy --model toy --json --server"
+        found = subprocess.run(
+            [sys.executable, *command.split(), server.address],
+            cwd=tmp_path,
+            check=True,
+            capture_output=True,
+            text=True,
+        )
+    assert json.loads(found.stdout)["log10_ssfr"] == -1.0
+    imported = {
+        line.rpartition("|")[2].strip() for line in found.stderr.splitlines() if "import time:" in line
+    }
+    assert {"grpc", "numpy"} <= imported
+    assert not {"keras", "tensorflow", "tensorflow_serving"} & imported
 
 
 def test_an_unknown_model_is_said_in_one_line(repository):

@@ -27,7 +27,6 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 from ssfr.components.errors import InputError
 from ssfr.components.serving.client.client import Client
 from ssfr.components.serving.client.inputs import Accepted, read_inputs
-from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto, to_proto
 
 OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
 
@@ -254,48 +253,11 @@ def test_what_a_model_does_not_take_is_refused(tmp_path, change, said):
 )
 def test_a_model_that_does_not_say_what_it_takes_is_refused(tmp_path, text, said):
     inputs = read_inputs([write_maps(tmp_path / "maps-099-000.h5")])
-    value = to_proto(np.array(text.encode(errors="surrogateescape"), dtype=object))
+    value = tf.make_tensor_proto(text.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=said) as refused:
         asked(Other({"json": value}), lambda client: client.predict(inputs))
     assert "\n" not in str(refused.value)
     assert "a model that ssfr deployed?" in str(refused.value)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.uint8, np.int64])
-def test_numbers_survive_the_wire(dtype):
-    array = np.arange(24).reshape(2, 3, 4).astype(dtype)
-    spec = TensorSpec(tf.dtypes.as_dtype(dtype), (None, 3, 4))
-    np.testing.assert_array_equal(from_proto(to_proto(array), spec), array)
-
-
-def test_bytes_survive_the_wire():
-    array = np.array([b"", b"\x00\xff", b"png"], dtype=object)
-    assert from_proto(to_proto(array), TensorSpec(tf.string, (None,))).tolist() == array.tolist()
-
-
-def test_numbers_in_the_unpacked_form_are_understood_too():
-    proto = declaring((2, 2), float_val=[1, 2, 3, 4])
-    assert from_proto(proto, TensorSpec(tf.float32, (None, 2))).tolist() == [[1, 2], [3, 4]]
-
-
-@pytest.mark.parametrize(
-    ("proto", "said"),
-    [
-        (declaring((1 << 40, 2), tensor_content=bytes(16)), "bytes, got 16"),
-        (declaring((1 << 20, 2)), "declares 2097152 values of float32, got 0"),
-        (declaring((1 << 20, 2), float_val=[0.5]), "declares 2097152 values of float32, got 1"),
-        (declaring((1, 2), int_val=[1, 2]), "declares 2 values of float32, got 0"),
-        (declaring((1, 2), float_val=[1, 2, 3]), "declares 2 values of float32, got 3"),
-        (declaring((-1, 2), float_val=[1, 2]), "got shape"),
-        (declaring((1, 2), tf.uint8, int_val=[1, 300]), "no uint8 has"),
-        (declaring((1, 2), tf.uint8, int_val=[-1, 1]), "no uint8 has"),
-        (declaring((1, 2), tf.string, tensor_content=bytes(16)), "declares 2 values of string, got 0"),
-        (declaring((1, 2), tf.half, half_val=[1, 2]), "declares 2 values of float16, got 0"),
-    ],
-)
-def test_a_tensor_that_does_not_hold_what_it_declares_is_refused(proto, said):
-    with pytest.raises(ValueError, match=said):
-        from_proto(proto, TensorSpec(tf.dtypes.as_dtype(proto.dtype), (None, 2)))
 
 
 def test_pictures_are_read_with_their_names(tmp_path):

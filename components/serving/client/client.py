@@ -11,14 +11,7 @@ from typing import Any, Self
 
 import grpc
 import numpy as np
-import tensorflow as tf
 from pydantic import ValidationError
-from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataRequest
-from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, ModelVersionStatus
-from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceStub
-from tensorflow_serving.apis.predict_pb2 import PredictResponse
-from tensorflow_serving.apis.prediction_service_pb2_grpc import PredictionServiceStub
 
 from ssfr.components.config import DeploymentSettings, ServingSettings
 from ssfr.components.errors import InputError
@@ -27,17 +20,24 @@ from ssfr.components.serving.client.answer import Answer, VersionStatus
 from ssfr.components.serving.client.calls import call, explain, is_about_input
 from ssfr.components.serving.client.channel import open_channel
 from ssfr.components.serving.client.inputs import Accepted, Inputs
-from ssfr.components.serving.protocol.messages import predict_request
+from ssfr.components.serving.protocol import methods
 from ssfr.components.serving.protocol.names import (
     DEFAULT_SIGNATURE,
     DESCRIBE,
     PREDICT_MAPS,
     PREDICT_PNG,
-    PREDICTION_SERVICE,
     SIGNATURES,
 )
 from ssfr.components.serving.protocol.signatures import read_signatures
-from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto
+from ssfr.components.serving.protocol.tensors import STRING, TensorSpec, from_proto, write_proto
+from ssfr.components.serving.protocol.wire_pb2 import (
+    GetModelMetadataRequest,
+    GetModelStatusRequest,
+    ModelSpec,
+    ModelVersionStatus,
+    PredictRequest,
+    PredictResponse,
+)
 
 _DEFAULTS = ServingSettings()
 _OPTIONS = (
@@ -125,12 +125,9 @@ class Client:
             client_certificate=tls_client_certificate,
             client_key=tls_client_key,
         )
-        self._prediction = PredictionServiceStub(self._channel)
-        self._model = ModelServiceStub(self._channel)
-        # The stub's own Predict would build and serialise a message; ours is bytes already.
-        self._predict_bytes = self._channel.unary_unary(
-            f"/{PREDICTION_SERVICE}/Predict", response_deserializer=PredictResponse.FromString
-        )
+        self._predict = methods.PREDICT.stub(self._channel)
+        self._get_metadata = methods.GET_METADATA.stub(self._channel)
+        self._get_status = methods.GET_STATUS.stub(self._channel)
 
     @classmethod
     def of(
@@ -248,7 +245,7 @@ class Client:
     def status(self) -> list[VersionStatus]:
         """Return the state of the model's versions, newest first."""
         request = GetModelStatusRequest(model_spec=ModelSpec(name=self._spec.name))
-        response = self._call(self._model.GetModelStatus, request)
+        response = self._call(self._get_status, request)
         return [
             VersionStatus(
                 entry.version, ModelVersionStatus.State.Name(entry.state), entry.status.error_message
@@ -259,7 +256,7 @@ class Client:
     def metadata(self) -> dict[str, dict[str, TensorSpec]]:
         """Return the signatures: name -> input -> dtype and shape."""
         request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=[SIGNATURES])
-        packed = self._call(self._prediction.GetModelMetadata, request).metadata[SIGNATURES]
+        packed = self._call(self._get_metadata, request).metadata[SIGNATURES]
         try:
             return read_signatures(packed)
         except ValueError as error:
@@ -273,7 +270,7 @@ class Client:
         InputError
             It does not say so in a form of ours: it is another server's model.
         """
-        text = self._output(self._answer(DESCRIBE, {}), "json", TensorSpec(tf.string, ())).item()
+        text = self._output(self._answer(DESCRIBE, {}), "json", TensorSpec(STRING, ())).item()
         try:
             return Accepted.model_validate_json(text)
         except ValidationError as error:
@@ -296,7 +293,7 @@ class Client:
     def _predict_part(self, signature: str, key: str, array: np.ndarray) -> Answer:
         answer = self._answer(signature, {key: array})
         expected = _column(len(array))
-        # What came is a view of the message: read-only, and all of it would be kept.
+        # What came is read-only.
         try:
             label = label_among(answer.outputs)
         except KeyError as error:
@@ -308,10 +305,12 @@ class Client:
         return Answer(label, predicted, linear, lower, upper, versions)
 
     def _answer(self, signature: str, inputs: Mapping[str, np.ndarray]) -> PredictResponse:
-        spec = ModelSpec(signature_name=signature)
-        spec.MergeFrom(self._spec)
+        request = PredictRequest(model_spec=self._spec)
+        request.model_spec.signature_name = signature
+        for key, array in inputs.items():
+            write_proto(array, request.inputs[key])
         sent = next(iter(inputs.values()), None)
-        return self._call(self._predict_bytes, predict_request(spec, inputs), sent)
+        return self._call(self._predict, request, sent)
 
     def _output(self, answer: PredictResponse, name: str, expected: TensorSpec) -> np.ndarray:
         """Return one output of an answer, which another server may have written in another form."""
@@ -366,7 +365,7 @@ class Client:
         """Say what the model takes, if the server still says so."""
         request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=[SIGNATURES])
         try:
-            packed = self._prediction.GetModelMetadata(request, timeout=5.0).metadata[SIGNATURES]
+            packed = self._get_metadata(request, timeout=5.0).metadata[SIGNATURES]
             signatures = read_signatures(packed)
         except (grpc.RpcError, ValueError):
             return ""
@@ -380,7 +379,7 @@ class Client:
 
 @lru_cache
 def _column(length: int) -> TensorSpec:
-    return TensorSpec(tf.float32, (length,))
+    return TensorSpec("float32", (length,))
 
 
 def _described(array: np.ndarray) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
 SIGNATURES = "signature_def"
 """The part of a model's metadata that describes its signatures."""
 

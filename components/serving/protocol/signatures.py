@@ -1,16 +1,34 @@
-"""Signatures as a server describes them: the names, dtypes and shapes of what goes in."""
+"""Signatures as a server describes them: the names, dtypes and shapes of what goes in and comes out."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from google.protobuf.any_pb2 import Any as Packed
 from google.protobuf.message import DecodeError
-from tensorflow_serving.apis.get_model_metadata_pb2 import SignatureDefMap
 
 from ssfr.components.serving.protocol.tensors import TensorSpec
+from ssfr.components.serving.protocol.wire_pb2 import SignatureDefMap
+
+_TYPE = "type.googleapis.com/tensorflow.serving.SignatureDefMap"
 
 
-def read_signatures(packed: Any) -> dict[str, dict[str, TensorSpec]]:
+def pack_signatures(definitions: Mapping[str, Any]) -> Packed:
+    """Return the ``signature_def`` of a GetModelMetadataResponse.
+
+    Parameters
+    ----------
+    definitions
+        Name -> SignatureDef, TensorFlow's own or that of `wire_pb2`.
+    """
+    signatures = SignatureDefMap()
+    for name, definition in definitions.items():
+        signatures.signature_def[name].MergeFromString(definition.SerializeToString())
+    return Packed(type_url=_TYPE, value=signatures.SerializeToString())
+
+
+def read_signatures(packed: Packed) -> dict[str, dict[str, TensorSpec]]:
     """Return signature -> input -> dtype and shape, of a server that may not be ours.
 
     Parameters
@@ -23,12 +41,11 @@ def read_signatures(packed: Any) -> dict[str, dict[str, TensorSpec]]:
     ValueError
         Not a SignatureDefMap, or a dtype that TensorFlow does not have.
     """
-    signatures = SignatureDefMap()
     try:
-        packed.Unpack(signatures)
+        signatures = SignatureDefMap.FromString(packed.value)
         return {
             name: {key: TensorSpec.of(info) for key, info in sorted(definition.inputs.items())}
             for name, definition in sorted(signatures.signature_def.items())
         }
-    except (DecodeError, TypeError):
+    except (DecodeError, ValueError):
         raise ValueError("the server's description of its tensors can't be read") from None

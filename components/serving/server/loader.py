@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from tensorflow_serving.apis.get_model_status_pb2 import ModelVersionStatus
-from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.config.model_server_config_pb2 import ModelConfig, ModelServerConfig
 
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
+from ssfr.components.serving.protocol.wire_pb2 import (
+    ModelConfig,
+    ModelServerConfig,
+    ModelSpec,
+    ModelVersionStatus,
+)
 from ssfr.components.serving.repository.folder import STABLE, ModelFolder, model_names
 from ssfr.components.serving.server.servable import CallError, Servable
 
@@ -61,7 +64,7 @@ class LoadedVersions:
 class _Model:
     folder: ModelFolder
     table: LoadedVersions = LoadedVersions()
-    states: dict[int, tuple[int, str]] = field(default_factory=dict)
+    states: dict[int, tuple[State, str]] = field(default_factory=dict)
     draining: list[Servable] = field(default_factory=list)
     broken: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     said: set[str] = field(default_factory=set)

@@ -18,13 +18,12 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf.config_pb2 import CallableOptions, ThreadPoolOptionProto
 from tensorflow.core.protobuf.meta_graph_pb2 import MetaGraphDef, SignatureDef
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
-from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from ssfr.components.errors import DamagedArtifactError, InputError
 from ssfr.components.labels.served import label_among
-from ssfr.components.serving.protocol.messages import Request
 from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE
 from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto
+from ssfr.components.serving.protocol.wire_pb2 import PredictionLog, PredictRequest
 from ssfr.components.serving.repository.folder import DESCRIPTION, WARMUP, verify_version
 from ssfr.components.storage.artifact import read_json
 
@@ -99,7 +98,7 @@ class Signature:
             outputs[key].setflags(write=False)
         return outputs
 
-    def decode(self, request: Request, max_batch: int) -> dict[str, np.ndarray]:
+    def decode(self, request: PredictRequest, max_batch: int) -> dict[str, np.ndarray]:
         """Check a request's tensors and return them as arrays.
 
         Raises
@@ -107,7 +106,7 @@ class Signature:
         CallError
             INVALID_ARGUMENT: an input too many or too few, a wrong dtype or shape, a batch too large.
         """
-        inputs = request.message.inputs
+        inputs = request.inputs
         if inputs.keys() != self.inputs.keys():
             sent, needed = set(inputs), set(self.inputs)
             raise _invalid(
@@ -120,7 +119,7 @@ class Signature:
             if spec.shape and spec.shape[0] is None and shape and shape[0].size > max_batch:
                 raise _invalid(f"input '{key}': a batch of {shape[0].size}, at most {max_batch} are answered")
             try:
-                arrays[key] = from_proto(inputs[key], spec, request.contents.get(key))
+                arrays[key] = from_proto(inputs[key], spec)
             except ValueError as error:
                 raise _invalid(f"input '{key}': {error}") from None
         return arrays
@@ -195,7 +194,7 @@ class Servable:
                 f"This model has: {', '.join(self.signatures)}.",
             ) from None
 
-    def predict(self, request: Request, max_batch: int) -> dict[str, np.ndarray]:
+    def predict(self, request: PredictRequest, max_batch: int) -> dict[str, np.ndarray]:
         """Return the outputs that a request asks for.
 
         Raises
@@ -203,8 +202,8 @@ class Servable:
         CallError
             With TF Serving's status code.
         """
-        wanted = request.message.output_filter
-        signature = self.signature(request.message.model_spec.signature_name)
+        wanted = request.output_filter
+        signature = self.signature(request.model_spec.signature_name)
         for key in wanted:
             if key not in signature.outputs:
                 raise _invalid(f"output tensor alias not found in signature: {key}")
@@ -220,8 +219,8 @@ class Servable:
         if not path.exists():
             return
         for record in tf.data.TFRecordDataset(str(path)).as_numpy_iterator():
-            request = Request(PredictionLog.FromString(record).predict_log.request, {})
-            signature = self.signature(request.message.model_spec.signature_name)
+            request = PredictionLog.FromString(record).predict_log.request
+            signature = self.signature(request.model_spec.signature_name)
             arrays = signature.decode(request, max_batch=2**31)
             # One galaxy and several may be computed in different sessions.
             answers = [signature(arrays), signature({key: array[:1] for key, array in arrays.items()})]

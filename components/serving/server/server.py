@@ -17,7 +17,6 @@ import grpc
 from grpc_health.v1.health import OVERALL_HEALTH, HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
-from tensorflow_serving.apis.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 
 from ssfr.components.config import ServingSettings
 from ssfr.components.errors import InputError
@@ -25,7 +24,7 @@ from ssfr.components.runtime.progress import Progress
 from ssfr.components.serving.protocol.names import PREDICTION_SERVICE
 from ssfr.components.serving.protocol.pem import read_pem
 from ssfr.components.serving.server.loader import VersionLoader
-from ssfr.components.serving.server.service import ModelService, PredictionService, add_prediction_service
+from ssfr.components.serving.server.service import Service
 
 _QUEUE_PER_WORKER = 32
 """Calls that may wait for each worker; a waiting call's message stays in the socket, so this is cheap."""
@@ -71,8 +70,7 @@ class Server:
         self._health = _Health(apart)
         self._reported: int | None = None
         add_HealthServicer_to_server(self._health, self._server)
-        add_prediction_service(PredictionService(self.loader, settings.max_batch), self._server)
-        add_ModelServiceServicer_to_server(ModelService(self.loader, self._report_health), self._server)
+        Service(self.loader, settings.max_batch, self._report_health).add_to(self._server)
         self._stop = threading.Event()
         self._follower = threading.Thread(
             target=self.loader.follow, args=(self._stop, settings.poll_s, self._report_health), daemon=True

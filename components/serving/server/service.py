@@ -4,44 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NoReturn
 
 import grpc
-from tensorflow_serving.apis.get_model_metadata_pb2 import (
+
+from ssfr.components.serving.protocol import methods
+from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, SIGNATURES
+from ssfr.components.serving.protocol.signatures import pack_signatures
+from ssfr.components.serving.protocol.tensors import write_proto
+from ssfr.components.serving.protocol.wire_pb2 import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
-    SignatureDefMap,
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ModelSpec,
+    PredictRequest,
+    PredictResponse,
+    ReloadConfigRequest,
+    ReloadConfigResponse,
 )
-from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest, GetModelStatusResponse
-from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest, ReloadConfigResponse
-from tensorflow_serving.apis.model_pb2 import ModelSpec
-from tensorflow_serving.apis.model_service_pb2_grpc import ModelServiceServicer
-from tensorflow_serving.apis.predict_pb2 import PredictResponse
-from tensorflow_serving.apis.prediction_service_pb2_grpc import (
-    PredictionServiceServicer,
-    add_PredictionServiceServicer_to_server,
-)
-
-from ssfr.components.serving.protocol.messages import Request, parse_request
-from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, PREDICTION_SERVICE, SIGNATURES
-from ssfr.components.serving.protocol.tensors import write_proto
 from ssfr.components.serving.server.loader import VersionLoader
 from ssfr.components.serving.server.servable import CallError, Servable
 
 
-def add_prediction_service(service: PredictionService, server: grpc.Server) -> None:
-    """Let a server answer the calls of PredictionService."""
-    # The first that knows a method answers. The generated one would copy a request's numbers into a message.
-    predict = grpc.unary_unary_rpc_method_handler(
-        service.Predict, parse_request, PredictResponse.SerializeToString
-    )
-    ours = grpc.method_handlers_generic_handler(PREDICTION_SERVICE, {"Predict": predict})
-    server.add_generic_rpc_handlers((ours,))
-    add_PredictionServiceServicer_to_server(service, server)
-
-
-class PredictionService(PredictionServiceServicer):
-    """Predict and GetModelMetadata; the other calls answer UNIMPLEMENTED.
+class Service:
+    """PredictionService's Predict and GetModelMetadata, and ModelService.
 
     Parameters
     ----------
@@ -49,15 +35,28 @@ class PredictionService(PredictionServiceServicer):
         Of the versions in memory.
     max_batch
         Galaxies in a request.
+    reloaded
+        Called after a reload.
     """
 
-    def __init__(self, loader: VersionLoader, max_batch: int) -> None:
+    def __init__(self, loader: VersionLoader, max_batch: int, reloaded: Callable[[], None]) -> None:
         self._loader = loader
         self._max_batch = max_batch
+        self._reloaded = reloaded
 
-    def Predict(self, request: Request, context: grpc.ServicerContext) -> PredictResponse:  # noqa: N802
+    def add_to(self, server: grpc.Server) -> None:
+        """Let a server answer with this service."""
+        functions = {
+            methods.PREDICT: self.predict,
+            methods.GET_METADATA: self.metadata,
+            methods.GET_STATUS: self.status,
+            methods.RELOAD: self.reload,
+        }
+        methods.add_methods(functions, server)
+
+    def predict(self, request: PredictRequest, context: grpc.ServicerContext) -> PredictResponse:
         """Run a signature on the tensors of the request."""
-        spec = request.message.model_spec
+        spec = request.model_spec
         with _statuses(context):
             servable = self._loader.servable(spec)
             with servable.call():
@@ -67,7 +66,7 @@ class PredictionService(PredictionServiceServicer):
             write_proto(array, response.outputs[key])
         return response
 
-    def GetModelMetadata(  # noqa: N802
+    def metadata(
         self, request: GetModelMetadataRequest, context: grpc.ServicerContext
     ) -> GetModelMetadataResponse:
         """Return the signatures of a version: names, dtypes and shapes."""
@@ -83,53 +82,21 @@ class PredictionService(PredictionServiceServicer):
                         grpc.StatusCode.INVALID_ARGUMENT, f"Metadata field {name} is not supported"
                     )
             servable = self._loader.servable(request.model_spec)
-        response = GetModelMetadataResponse(model_spec=_spec(servable))
         definitions = {key: signature.definition for key, signature in servable.signatures.items()}
-        response.metadata[SIGNATURES].Pack(SignatureDefMap(signature_def=definitions))
-        return response
+        return GetModelMetadataResponse(
+            model_spec=_spec(servable), metadata={SIGNATURES: pack_signatures(definitions)}
+        )
 
-    def Classify(self, request: object, context: grpc.ServicerContext) -> NoReturn:  # noqa: N802
-        """Not part of this server."""
-        _unimplemented("Classify", context)
-
-    def Regress(self, request: object, context: grpc.ServicerContext) -> NoReturn:  # noqa: N802
-        """Not part of this server."""
-        _unimplemented("Regress", context)
-
-    def MultiInference(self, request: object, context: grpc.ServicerContext) -> NoReturn:  # noqa: N802
-        """Not part of this server."""
-        _unimplemented("MultiInference", context)
-
-
-class ModelService(ModelServiceServicer):
-    """What is loaded, and what is to be loaded.
-
-    Parameters
-    ----------
-    loader
-        Of the versions in memory.
-    changed
-        Called after a reload.
-    """
-
-    def __init__(self, loader: VersionLoader, changed: Callable[[], None]) -> None:
-        self._loader = loader
-        self._changed = changed
-
-    def GetModelStatus(  # noqa: N802
-        self, request: GetModelStatusRequest, context: grpc.ServicerContext
-    ) -> GetModelStatusResponse:
+    def status(self, request: GetModelStatusRequest, context: grpc.ServicerContext) -> GetModelStatusResponse:
         """Return the state of a model's versions."""
         with _statuses(context):
             return GetModelStatusResponse(model_version_status=self._loader.statuses(request.model_spec))
 
-    def HandleReloadConfigRequest(  # noqa: N802
-        self, request: ReloadConfigRequest, context: grpc.ServicerContext
-    ) -> ReloadConfigResponse:
+    def reload(self, request: ReloadConfigRequest, context: grpc.ServicerContext) -> ReloadConfigResponse:
         """Serve the models, versions and labels of a new configuration."""
         with _statuses(context):
             self._loader.reload(request.config)
-            self._changed()
+            self._reloaded()
         response = ReloadConfigResponse()
         response.status.error_code = 0
         return response
@@ -148,8 +115,3 @@ def _spec(servable: Servable, signature_name: str = "") -> ModelSpec:
     spec = ModelSpec(name=servable.name, signature_name=signature_name)
     spec.version.value = servable.version
     return spec
-
-
-def _unimplemented(name: str, context: Any) -> NoReturn:
-    context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{name} is not implemented; use Predict")
-    raise AssertionError("abort raises")
