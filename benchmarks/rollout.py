@@ -33,7 +33,7 @@ from ssfr.components.deployment.export import Example, export
 from ssfr.components.deployment.rollout import promote
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import SILENT
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.repository.remote import RemoteRepository
 
 ROUNDS = 200
@@ -144,7 +144,7 @@ def _served(models: Any, repository: RemoteRepository, storage: StorageSettings,
 
 def _ask(address: str, maps: np.ndarray, asked: _Asked, stop: threading.Event) -> None:
     """Ask for one galaxy after another, and never twice for the same: a failure counts."""
-    with Client.of(ServingSettings(retries=0), address, "compact", label="stable") as client:
+    with ModelClient.of(ServingSettings(retries=0), address, "compact", label="stable") as client:
         while not stop.is_set():
             asked.began.append(time.perf_counter())
             try:

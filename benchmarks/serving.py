@@ -36,7 +36,7 @@ from ssfr.components.models.folder import write_model
 from ssfr.components.models.networks import build_network
 from ssfr.components.runtime.processes import die_with
 from ssfr.components.runtime.progress import SILENT
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.server.server import Server
 
 FIELDS = ("entropy", "mass", "temperature")
@@ -94,10 +94,10 @@ def _measure(model: str, folder: Path) -> list[dict[str, Any]]:
     there.close()
     address = here.recv()
     rows = []
-    with Client.of(ServingSettings(), address, model) as client:
+    with ModelClient.of(ServingSettings(), address, model) as client:
         rows += _in_turn(model, bare_call, partial(client.predict_maps, maps))
     for clients in CLIENTS:
-        connections = [Client.of(ServingSettings(), address, model) for _ in range(clients)]
+        connections = [ModelClient.of(ServingSettings(), address, model) for _ in range(clients)]
         bare, served = Timings(), Timings()
         for connection in connections:
             connection.predict_maps(maps)

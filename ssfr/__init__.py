@@ -22,16 +22,41 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ssfr.components.errors import InputError
     from ssfr.maps import Maps, draw
+    from ssfr.models import Model, load_model
+    from ssfr.report import Report, read_report
+    from ssfr.serving import Client, serve
     from ssfr.simulation import Simulation, open, simulate
+    from ssfr.study import run
 
-__all__ = ["InputError", "Maps", "Simulation", "draw", "open", "simulate"]
+__all__ = [
+    "Client",
+    "InputError",
+    "Maps",
+    "Model",
+    "Report",
+    "Simulation",
+    "draw",
+    "load_model",
+    "open",
+    "read_report",
+    "run",
+    "serve",
+    "simulate",
+]
 
 _MODULE_OF = {
+    "Client": "ssfr.serving",
     "InputError": "ssfr.components.errors",
     "Maps": "ssfr.maps",
+    "Model": "ssfr.models",
+    "Report": "ssfr.report",
     "Simulation": "ssfr.simulation",
     "draw": "ssfr.maps",
+    "load_model": "ssfr.models",
     "open": "ssfr.simulation",
+    "read_report": "ssfr.report",
+    "run": "ssfr.study",
+    "serve": "ssfr.serving",
     "simulate": "ssfr.simulation",
 }
 

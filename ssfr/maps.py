@@ -62,6 +62,11 @@ class Maps:
         return quantity(self.drawn.maps[at], self.drawn.units[at])
 
     @property
+    def name(self) -> str:
+        """Of the galaxy, as the package's tables have it."""
+        return f"Snap{self.header.snapshot}ID{self.subhalo_id}"
+
+    @property
     def fields(self) -> tuple[str, ...]:
         """Names of what was drawn."""
         return self.drawn.fields
@@ -145,6 +150,7 @@ def draw(
     depth: Any = None,
     pixels: int | None = None,
     deposition: Literal["smoothed", "point"] | None = None,
+    orientation: Literal["face_on", "edge_on", "random"] | Sequence[Sequence[float]] | None = None,
 ) -> Maps:
     """Draw the gas of one galaxy.
 
@@ -162,6 +168,9 @@ def draw(
         Along a side.
     deposition
         smoothed: each cell over its own size; point: into the pixel of its centre.
+    orientation
+        face_on, edge_on: the rotation axis towards the observer, or up; random: by the settings' seed and the
+        galaxy; or the rotation (3, 3) from the axes of the box to x, y and the line of sight of the maps.
 
     Returns
     -------
@@ -189,6 +198,7 @@ def draw(
     if arguments:
         arguments["width_unit"] = "kpc"
     arguments |= {"fields": fields, "pixels": pixels, "deposition": deposition}
+    arguments["orientation"] = orientation.tolist() if isinstance(orientation, np.ndarray) else orientation
     projection = merged(ProjectionSettings, simulation.settings.projection, arguments)
     settings = simulation.settings.model_copy(update={"projection": projection})
     subhalo_id = int(subhalo_id)

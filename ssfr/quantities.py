@@ -19,6 +19,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from ssfr.components.errors import InputError
+from ssfr.components.labels.registry import LABELS
 
 _NATURAL_LOG = re.compile(r"ln (.+)")
 _LOG10 = re.compile(r"log10 (.+)")
@@ -107,6 +108,19 @@ def table(frame: pd.DataFrame) -> QTable:
         else:
             columns[str(name).removesuffix(ending)] = units.Quantity(plain, _COLUMN_UNITS[ending], copy=False)
     return QTable(columns)
+
+
+def label_quantity(values: NDArray[Any], label: str) -> Any:
+    """Return values of a label, a decimal logarithm, as a `Dex` of the unit of its linear quantity.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> label_quantity(np.array([-10.5]), "log10_ssfr")
+    <Dex [-10.5] dex(1 / yr)>
+    """
+    linear = units.Unit(LABELS[label].unit) if label in LABELS else units.dimensionless_unscaled
+    return units.Dex(values, units.dex(linear))
 
 
 def _unit(text: str) -> Any:

@@ -122,7 +122,7 @@ class Simulation:
         return table(sample)
 
 
-def open(location: str | PathLike[str], settings: Mapping[str, Any] | None = None) -> Simulation:
+def open(location: str | PathLike[str], settings: Settings | Mapping[str, Any] | None = None) -> Simulation:
     """Open a simulation on disk.
 
     Parameters
@@ -131,7 +131,7 @@ def open(location: str | PathLike[str], settings: Mapping[str, Any] | None = Non
         A TNG directory: the folder with ``output/`` (and ``postprocessing/``), or ``output/`` itself.
     settings
         Setting -> value, by the names that ``ssfr settings`` prints, such as ``{"projection.pixels": 128}``;
-        what is not named has its default.
+        what is not named has its default. Or all settings of a run, as its report has them.
 
     Returns
     -------
@@ -148,7 +148,7 @@ def open(location: str | PathLike[str], settings: Mapping[str, Any] | None = Non
     >>> ssfr.open("run/demo/universe")
     <Simulation run/demo/universe: snapshots 99, 95>
     """
-    chosen = settings_with(settings or {})
+    chosen = settings if isinstance(settings, Settings) else settings_with(settings or {})
     return Simulation(str(location), open_source(str(location), chosen.simulation), chosen)
 
 

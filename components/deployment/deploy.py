@@ -22,7 +22,7 @@ from ssfr.components.models.folder import failure
 from ssfr.components.models.predictor import Predictor
 from ssfr.components.runtime.progress import SILENT, Progress
 from ssfr.components.serving.client.answer import Answer
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.repository.folder import CANARY, STABLE, Champion, ModelFolder
 from ssfr.components.serving.repository.remote import Labels, RemoteRepository
 from ssfr.components.serving.server.servable import Servable
@@ -176,7 +176,7 @@ def ask_server(repository: Path, name: str, reader: MapReader, settings: Serving
     )
     with (
         Server(repository, local, SILENT) as server,
-        Client.of(local, server.address, name) as client,
+        ModelClient.of(local, server.address, name) as client,
     ):
         problems = [status.problem for status in client.status() if status.problem]
         if problems:

@@ -7,13 +7,13 @@ import pandas as pd
 
 from ssfr.components.imagesets.reader import MapReader
 from ssfr.components.serving.client.answer import Answer
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 
 CHECKED = 64
 """Galaxies at most that are sent through a server and compared."""
 
 
-def ask(client: Client, reader: MapReader, most: int | None = None) -> Answer:
+def ask(client: ModelClient, reader: MapReader, most: int | None = None) -> Answer:
     """Send the first `most` galaxies of a reader; None: all."""
     raw = reader.maps(np.arange(len(reader))[:most])
     if reader.attributes.is_images:

@@ -22,7 +22,7 @@ from ssfr.components.config import ServingSettings
 from ssfr.components.errors import InputError
 from ssfr.components.labels.served import label_among
 from ssfr.components.runtime.progress import Progress
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.protocol.tensors import TensorSpec, from_proto
 from ssfr.components.serving.protocol.wire_pb2 import PredictionLog
 from ssfr.components.serving.repository.folder import DESCRIPTION, STABLE, TRIAL, WARMUP
@@ -168,7 +168,7 @@ class _Rollout:
         if not servers:
             raise InputError("no server to ask; give --server HOST:PORT, once for each")
         for server in servers:
-            Client.of(settings, server).close()  # a wrong address is said before anything is copied
+            ModelClient.of(settings, server).close()  # a wrong address is said before anything is copied
         self._repository, self._servers, self._progress = repository, servers, progress
         self._settings = settings.model_copy(update={"retries": 0})
 
@@ -216,7 +216,7 @@ class _Rollout:
         deadline = time.monotonic() + self._settings.rollout_s
         largest = 0.0
         for server in self._servers:
-            with Client.of(self._settings, server, self._repository.name, label=label) as client:
+            with ModelClient.of(self._settings, server, self._repository.name, label=label) as client:
                 first = known[0]
                 client.wait_for(
                     version,

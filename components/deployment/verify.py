@@ -14,7 +14,7 @@ from ssfr.components.deployment.held_out import CHECKED, ask, largest_difference
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.reader import MapReader
 from ssfr.components.runtime.progress import Progress
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.repository.folder import STABLE
 from ssfr.components.serving.repository.remote import RemoteRepository
 from ssfr.components.storage.artifact import read_json, write_json
@@ -93,7 +93,7 @@ def _asked(
     version, label = deployed["version"], deployed["label"]
     differences = {}
     for server in settings.deployment.servers:
-        with Client.of(settings.serving, server, deployed["model"], label=label) as client:
+        with ModelClient.of(settings.serving, server, deployed["model"], label=label) as client:
             deadline = time.monotonic() + settings.serving.rollout_s
             client.wait_for(version, partial(ask, client, reader, 1), deadline)
             difference = largest_difference(ask(client, reader), test)

@@ -186,7 +186,7 @@ def predict(
     overrides: Overrides = None,
 ) -> None:
     """Print the sSFR that a server predicts for new galaxies."""
-    from ssfr.components.serving.client.client import Client
+    from ssfr.components.serving.client.client import ModelClient
     from ssfr.components.serving.client.inputs import read_inputs
 
     require_extras("serve")
@@ -194,7 +194,7 @@ def predict(
     galaxies = read_inputs(inputs)
     if only:
         galaxies = galaxies.only(only)
-    with Client.of(settings.serving, server, model, version, label) as client:
+    with ModelClient.of(settings.serving, server, model, version, label) as client:
         answer = client.predict(galaxies)
     rows = zip(
         galaxies.names,

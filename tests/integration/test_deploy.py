@@ -18,7 +18,7 @@ from ssfr.components.deployment.deploy import run
 from ssfr.components.errors import InputError
 from ssfr.components.models.folder import write_failure
 from ssfr.components.runtime.progress import SILENT, Progress
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.client.inputs import read_inputs
 from ssfr.components.serving.server.server import Server
 from ssfr.components.storage.artifact import publish
@@ -57,7 +57,7 @@ def test_the_files_of_a_held_out_galaxy_are_predicted_by_the_deployed_model(stud
     settings = serving()
     with (
         Server(study.repository, settings, SILENT) as server,
-        Client.of(settings, server.address) as client,
+        ModelClient.of(settings, server.address) as client,
     ):
         inputs = read_inputs(files)
         answer = client.predict(inputs)
@@ -125,7 +125,7 @@ def test_a_model_that_does_not_beat_the_baselines_is_reported_and_addressed_as_c
     settings = serving()
     with (
         Server(study.repository, settings, SILENT) as server,
-        Client.of(settings, server.address, label="canary") as client,
+        ModelClient.of(settings, server.address, label="canary") as client,
     ):
         assert client.predict_maps(study.maps).versions.tolist() == [1] * len(SPLIT)
 

@@ -29,7 +29,7 @@ from ssfr.components.config.storage import StorageSettings
 from ssfr.components.deployment.rollout import promote, rollback
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import SILENT
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.repository.folder import Champion
 from ssfr.components.serving.repository.remote import RemoteRepository
 from ssfr.components.serving.repository.sync import CONFIG
@@ -64,7 +64,7 @@ class Service:
         return dict(self.repository.read().champion.labels)
 
     def answers(self, name: str | None = None) -> float:
-        with Client.of(serving(), self.server.address, "toy", label=name) as client:
+        with ModelClient.of(serving(), self.server.address, "toy", label=name) as client:
             return float(client.predict_maps(MAPS).predicted[0])
 
     def promote(self, version: int, **changes: object) -> float:
@@ -253,7 +253,7 @@ def test_clients_that_ask_all_the_while_see_no_failure(service_in_s3: Service) -
 
     def ask(number: int) -> None:
         name = "stable" if number % 2 else None
-        with Client.of(serving(), service.server.address, "toy", label=name) as client:
+        with ModelClient.of(serving(), service.server.address, "toy", label=name) as client:
             while not stop.is_set():
                 try:
                     answers[number].add(float(client.predict_maps(MAPS).predicted[0]))

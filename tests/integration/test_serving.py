@@ -32,7 +32,7 @@ from tensorflow_serving.apis.regression_pb2 import RegressionRequest
 
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import SILENT, Progress
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.repository.remote import RemoteRepository
 from ssfr.components.serving.server import servable
 from ssfr.components.serving.server.server import Server
@@ -88,7 +88,7 @@ def served(root, progress=SILENT, **changes):
     settings = serving(**changes)
     with (
         Server(root, settings, progress) as server,
-        Client.of(settings, server.address, "toy") as client,
+        ModelClient.of(settings, server.address, "toy") as client,
     ):
         yield server, client
 
@@ -274,7 +274,7 @@ def test_the_command_predict_imports_no_tensorflow(repository, tmp_path):
 
 def test_an_unknown_model_is_said_in_one_line(repository):
     settings = serving()
-    with served(repository) as (server, _), Client.of(settings, server.address, "other") as client:
+    with served(repository) as (server, _), ModelClient.of(settings, server.address, "other") as client:
         with pytest.raises(InputError, match=r"no model 'other' loaded"):
             client.predict_maps(MAPS)
         with pytest.raises(InputError, match=r"no model 'other' loaded"):
@@ -289,12 +289,12 @@ def test_versions_and_labels_are_addressed(toys, repository):
         assert client.predict_maps(MAPS).predicted == -1.0
         expected = {"stable": -1.0, "canary": -3.0}
         for name, value in expected.items():
-            with Client.of(serving(), server.address, "toy", label=name) as by_label:
+            with ModelClient.of(serving(), server.address, "toy", label=name) as by_label:
                 assert by_label.predict_maps(MAPS).predicted == value
-        with Client.of(serving(), server.address, "toy", version=3) as by_version:
+        with ModelClient.of(serving(), server.address, "toy", version=3) as by_version:
             assert by_version.predict_maps(MAPS).predicted == -3.0
         with (
-            Client.of(serving(), server.address, "toy", version=2) as by_version,
+            ModelClient.of(serving(), server.address, "toy", version=2) as by_version,
             pytest.raises(InputError),
         ):
             by_version.predict_maps(MAPS)
@@ -321,7 +321,7 @@ def test_no_request_fails_while_versions_are_swapped(toys, repository):
     seen = [[] for _ in range(8)]
 
     def ask(address, mine):
-        with Client.of(serving(retries=0), address, "toy") as client:
+        with ModelClient.of(serving(retries=0), address, "toy") as client:
             while not stop.is_set():
                 answer = client.predict_maps(MAPS)
                 assert answer.predicted[0] == -float(answer.versions[0])
@@ -348,7 +348,7 @@ def test_an_old_version_is_unloaded_only_after_its_calls(toys, tmp_path):
     settings = serving()
     with (
         Server(root, settings, SILENT) as server,
-        Client.of(settings, server.address, "slow") as client,
+        ModelClient.of(settings, server.address, "slow") as client,
         ThreadPoolExecutor(1) as pool,
     ):
         call = pool.submit(client.predict_maps, MAPS)
@@ -399,7 +399,7 @@ def test_a_champion_that_is_damaged_does_not_hand_its_name_to_the_canary(toys, r
     with served(repository) as (server, client):
         with pytest.raises(InputError, match="Servable not found"):
             client.predict_maps(MAPS)
-        with Client.of(serving(), server.address, "toy", label="canary") as canary:
+        with ModelClient.of(serving(), server.address, "toy", label="canary") as canary:
             assert canary.predict_maps(MAPS).predicted == -2.0
 
 
@@ -451,7 +451,7 @@ def test_a_fault_of_one_version_does_not_stop_the_others(toys, repository, monke
         (part / file).write_text(content)
         publish(part, repository / "toy" / "2", {})
         deploy(toys, repository, 1, "zoo")
-        with Client.of(serving(), server.address, "zoo") as other:
+        with ModelClient.of(serving(), server.address, "zoo") as other:
             wait_for(lambda: "zoo version 1 loaded" in lines.said)
             assert other.predict_maps(MAPS).predicted == -1.0
         time.sleep(0.3)
@@ -498,7 +498,7 @@ def test_a_reload_chooses_models_versions_and_labels(toys, repository):
 
         assert client.predict_maps(MAPS).versions.tolist() == [2]
         reload(config(versions=[1, 2], labels={"canary": 1}))
-        with Client.of(serving(), server.address, "toy", label="canary") as canary:
+        with ModelClient.of(serving(), server.address, "toy", label="canary") as canary:
             assert canary.predict_maps(MAPS).versions.tolist() == [1]
         assert refused(reload, ReloadConfigRequest())[0] is Code.INVALID_ARGUMENT
         outside = config(base_path=str(toys / "toy"))
@@ -540,7 +540,7 @@ def test_health_is_answered_while_every_worker_is_busy(toys, tmp_path):
     settings = serving(workers=1)
     with (
         Server(root, settings, SILENT) as server,
-        Client.of(settings, server.address, "slow") as client,
+        ModelClient.of(settings, server.address, "slow") as client,
         grpc.insecure_channel(server.address) as channel,
         ThreadPoolExecutor(1) as pool,
     ):
@@ -558,8 +558,8 @@ def test_a_full_server_refuses_calls_but_not_the_question_for_health(toys, tmp_p
     settings = serving(workers=1)
     with (
         Server(root, settings, SILENT) as server,
-        Client.of(settings, server.address, "slow") as client,
-        Client.of(serving(retries=20), server.address, "slow") as patient,
+        ModelClient.of(settings, server.address, "slow") as client,
+        ModelClient.of(serving(retries=20), server.address, "slow") as patient,
         grpc.insecure_channel(server.address) as channel,
         ThreadPoolExecutor(3) as pool,
     ):
@@ -580,8 +580,8 @@ def test_a_call_under_way_is_finished_when_the_server_stops(toys, tmp_path):
     server = Server(root, settings, SILENT)
     server.start()
     with (
-        Client.of(settings, server.address, "slow") as client,
-        Client.of(settings, server.address, "slow") as late,
+        ModelClient.of(settings, server.address, "slow") as client,
+        ModelClient.of(settings, server.address, "slow") as late,
         grpc.insecure_channel(server.address) as channel,
         ThreadPoolExecutor(2) as pool,
     ):
@@ -619,18 +619,18 @@ def test_certificates_guard_both_sides(repository, tmp_path):
     with Server(repository, serving(**tls), SILENT) as server:
         address = f"localhost:{server.address.rpartition(':')[2]}"
         mine = {"tls_server_ca": ca, "tls_client_certificate": certificate, "tls_client_key": key}
-        with Client.of(serving(**mine), address, "toy") as client:
+        with ModelClient.of(serving(**mine), address, "toy") as client:
             assert client.predict_maps(MAPS).predicted == -1.0
         for stranger in ({}, {"tls_server_ca": ca}):
             with (
-                Client.of(serving(**stranger), address, "toy") as client,
+                ModelClient.of(serving(**stranger), address, "toy") as client,
                 pytest.raises(InputError),
             ):
                 client.predict_maps(MAPS)
     with pytest.raises(InputError, match="tls_certificate and tls_key go together"):
         Server(repository, serving(tls_certificate=certificate), SILENT)
     with pytest.raises(InputError, match="tls_client_certificate and tls_client_key go together"):
-        Client.of(serving(tls_server_ca=ca, tls_client_key=key), address)
+        ModelClient.of(serving(tls_server_ca=ca, tls_client_key=key), address)
 
 
 def make_certificates(folder):
@@ -688,8 +688,8 @@ def test_a_killed_server_is_noticed_and_waited_for_and_sigterm_finishes_calls(to
         process(root, port) as second,
     ):
         address = until_serving(first)
-        hasty = Client.of(serving(retries=0), address, "slow")
-        patient = Client.of(serving(retries=50, deadline_s=120), address, "slow")
+        hasty = ModelClient.of(serving(retries=0), address, "slow")
+        patient = ModelClient.of(serving(retries=50, deadline_s=120), address, "slow")
         with hasty, patient:
             failing, waiting = pool.submit(hasty.predict_maps, MAPS), pool.submit(patient.predict_maps, MAPS)
             time.sleep(0.5)
@@ -722,7 +722,7 @@ def test_a_server_does_not_outlast_its_grace_or_a_second_signal(endless, grace_s
     with (
         process(endless, grace_s=grace_s) as server,
         ThreadPoolExecutor(1) as pool,
-        Client.of(serving(), until_serving(server), "endless") as client,
+        ModelClient.of(serving(), until_serving(server), "endless") as client,
     ):
         call = pool.submit(client.predict_maps, MAPS)
         time.sleep(0.5)

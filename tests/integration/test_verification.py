@@ -14,7 +14,7 @@ from ssfr.components.deployment.verify import run
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.serving.client.answer import Answer
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.server.server import Server
 
 
@@ -78,7 +78,7 @@ def test_a_service_that_answers_otherwise_undoes_the_deployment_and_goes_back(st
     assert "dex off" in after.history[-1]["reason"]
     with (
         Server(study.repository, serving(), SILENT) as server,
-        Client.of(serving(), server.address) as client,
+        ModelClient.of(serving(), server.address) as client,
     ):
         assert set(client.predict_maps(study.maps).versions) == {1}
 

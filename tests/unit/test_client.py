@@ -25,7 +25,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 )
 
 from ssfr.components.errors import InputError
-from ssfr.components.serving.client.client import Client
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.client.inputs import Accepted, read_inputs
 
 OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
@@ -63,7 +63,7 @@ def write_maps(path, count=3, fields=("mass", "temperature"), pixels=8):
 def test_no_server_is_said_in_one_line():
     address = f"127.0.0.1:{free_port()}"
     with (
-        Client.of(serving(), address) as client,
+        ModelClient.of(serving(), address) as client,
         pytest.raises(InputError, match="no server answers") as said,
     ):
         client.status()
@@ -74,7 +74,7 @@ def test_no_server_is_said_in_one_line():
 def test_retries_end_with_the_deadline():
     started = time.monotonic()
     settings = serving(retries=100, deadline_s=2.0)
-    with Client.of(settings, f"127.0.0.1:{free_port()}") as client, pytest.raises(InputError):
+    with ModelClient.of(settings, f"127.0.0.1:{free_port()}") as client, pytest.raises(InputError):
         client.status()
     assert 0.5 < time.monotonic() - started < 5.0
 
@@ -85,7 +85,7 @@ def test_a_server_that_never_answers_meets_the_deadline():
         silent.listen()
         address = f"127.0.0.1:{silent.getsockname()[1]}"
         with (
-            Client.of(serving(deadline_s=0.5), address) as client,
+            ModelClient.of(serving(deadline_s=0.5), address) as client,
             pytest.raises(InputError, match=r"0\.5 s"),
         ):
             client.status()
@@ -97,17 +97,17 @@ def test_a_server_that_never_answers_meets_the_deadline():
 )
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(InputError, match="HOST:PORT"):
-        Client.of(serving(), address)
+        ModelClient.of(serving(), address)
 
 
 def test_a_version_and_a_label_contradict():
     with pytest.raises(InputError, match="give one"):
-        Client.of(serving(), "localhost:1", version=1, label="stable")
+        ModelClient.of(serving(), "localhost:1", version=1, label="stable")
 
 
 def test_a_galaxy_larger_than_a_message_is_refused():
     with (
-        Client.of(serving(max_message_mb=0.1), "localhost:1") as client,
+        ModelClient.of(serving(max_message_mb=0.1), "localhost:1") as client,
         pytest.raises(InputError, match="max_message_mb"),
     ):
         client.predict_maps(np.zeros((1, 3, 128, 128)))
@@ -116,15 +116,15 @@ def test_a_galaxy_larger_than_a_message_is_refused():
 def test_certificates_that_are_none_are_named(tmp_path):
     (tmp_path / "ca.pem").write_text("not a certificate")
     with pytest.raises(InputError, match=r"tls_server_ca.*not a PEM"):
-        Client.of(serving(tls_server_ca=str(tmp_path / "ca.pem")), "localhost:1")
+        ModelClient.of(serving(tls_server_ca=str(tmp_path / "ca.pem")), "localhost:1")
     with pytest.raises(InputError, match="No such file"):
-        Client.of(serving(tls_server_ca=str(tmp_path / "absent.pem")), "localhost:1")
+        ModelClient.of(serving(tls_server_ca=str(tmp_path / "absent.pem")), "localhost:1")
 
 
 def test_a_certificate_of_the_client_is_never_dropped_for_plaintext(tmp_path):
     pair = {"tls_client_certificate": "cert.pem", "tls_client_key": "key.pem"}
     with pytest.raises(InputError, match="needs tls_server_ca"):
-        Client.of(serving(**pair), "localhost:1")
+        ModelClient.of(serving(**pair), "localhost:1")
 
 
 class Other(PredictionServiceServicer):
@@ -144,7 +144,7 @@ def asked(servicer, ask=lambda client: client.predict_maps(np.zeros((2, 1, 4, 4)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
-        with Client.of(serving(), f"127.0.0.1:{port}") as client:
+        with ModelClient.of(serving(), f"127.0.0.1:{port}") as client:
             return ask(client)
     finally:
         server.stop(None).wait()
@@ -213,7 +213,7 @@ def test_a_server_of_pages_is_told_from_none(tmp_path):
         Thread(target=server.serve_forever, daemon=True).start()
         address = f"127.0.0.1:{server.server_port}"
         with (
-            Client.of(serving(retries=0), address) as client,
+            ModelClient.of(serving(retries=0), address) as client,
             pytest.raises(InputError) as refused,
         ):
             client.status()

@@ -58,7 +58,7 @@ _ENVELOPE_BYTES = 65536
 """Kept free in a message for everything that is not the tensor."""
 
 
-class Client:
+class ModelClient:
     """Predictions by one model of a server; a context manager.
 
     Parameters
@@ -89,7 +89,7 @@ class Client:
 
     Examples
     --------
-    >>> with Client("127.0.0.1:8500") as client:  # doctest: +SKIP
+    >>> with ModelClient("127.0.0.1:8500") as client:  # doctest: +SKIP
     ...     answer = client.predict_maps(maps)
     """
 

@@ -1,0 +1,204 @@
+"""Trained models: load one from disk, and predict from maps or images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from astropy.table import QTable
+from numpy.typing import NDArray
+
+from ssfr.components.errors import InputError, nearest
+from ssfr.components.runtime.extras import require_extras
+from ssfr.components.serving.client.inputs import Accepted, Inputs, read_inputs
+from ssfr.components.storage.artifact import read_json
+from ssfr.maps import Maps
+from ssfr.quantities import label_quantity
+from ssfr.report import read_report
+
+Predict = Callable[[Inputs], tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
+"""From galaxies to the predicted label and the two ends of its interval, each (n,) float32 [dex]."""
+
+
+class Model:
+    """A trained model; loaded by `ssfr.load_model`.
+
+    Attributes
+    ----------
+    location
+        Folder that it was loaded from.
+    label
+        Name of what it predicts, for example ``log10_ssfr``.
+    accepted
+        What it takes: maps or images, their fields, units and pixels.
+    """
+
+    def __init__(self, location: Path, label: str, accepted: Accepted, predict: Predict) -> None:
+        self.location = location
+        self.label = label
+        self.accepted = accepted
+        self._predict = predict
+
+    def __repr__(self) -> str:
+        accepted = self.accepted
+        fields = ", ".join(accepted.fields)
+        return f"<Model of {self.label}: {' or '.join(accepted.takes)} of {fields}, {accepted.pixels} pixels>"
+
+    def predict(self, galaxies: Galaxies) -> QTable:
+        """Predict the label of galaxies.
+
+        Parameters
+        ----------
+        galaxies
+            `Maps` of one galaxy or of several; names of files of maps or images; or an array: (n, fields,
+            pixels, pixels) float maps in the model's units, or (n, pixels, pixels, 3) uint8 images.
+
+        Returns
+        -------
+        QTable
+            A row a galaxy: `galaxy`, the label and the ends of its interval, `lower` and `upper`; logarithms
+            are a `Dex` of their unit.
+
+        Raises
+        ------
+        InputError
+            Not what the model takes: another kind, size, fields or units.
+
+        Examples
+        --------
+        >>> maps = ssfr.draw(ssfr.read_report("run/demo").simulation, 99, 0)
+        >>> table = ssfr.load_model("run/demo").predict(maps)
+        >>> table.colnames
+        ['galaxy', 'log10_ssfr', 'lower', 'upper']
+        >>> table["log10_ssfr"].physical.unit
+        Unit("1 / yr")
+        """
+        inputs = as_inputs(galaxies)
+        inputs.check(self.accepted)
+        return prediction_table(inputs, self.label, *self._predict(inputs))
+
+
+Galaxies = Maps | Sequence[Maps] | str | PathLike[str] | Sequence[str | PathLike[str]] | NDArray[Any]
+"""What a model predicts from."""
+
+
+def load_model(location: str | PathLike[str], case: str | None = None) -> Model:
+    """Load a trained model; TensorFlow is loaded with it.
+
+    Parameters
+    ----------
+    location
+        Folder of a run, of a trained model (model.json), or of an exported version (saved_model.pb).
+    case
+        Which of a run's models; None: the best.
+
+    Raises
+    ------
+    InputError
+        No such model, a damaged one, or TensorFlow is not installed.
+
+    Examples
+    --------
+    >>> model = ssfr.load_model("run/demo", case="mass")
+    >>> model
+    <Model of log10_ssfr: maps of entropy, mass, temperature, 128 pixels>
+    """
+    folder = Path(location)
+    if (folder / "saved_model.pb").is_file():
+        return _exported(folder)
+    if not (folder / "model.json").is_file():
+        folder = _of_run(folder, case)
+    return _trained(folder)
+
+
+def as_inputs(galaxies: Galaxies) -> Inputs:
+    """Return galaxies, however given, as a model takes them."""
+    if isinstance(galaxies, np.ndarray):
+        names = tuple(str(row) for row in range(len(galaxies)))
+        if galaxies.ndim != 4:
+            raise InputError(f"an array of shape {galaxies.shape}; expected four axes, galaxies first")
+        if galaxies.dtype == np.uint8:
+            return Inputs(names, (Path("array"),), images=galaxies)
+        return Inputs(names, (Path("array"),), maps=galaxies)
+    given = [galaxies] if isinstance(galaxies, Maps | str | PathLike) else list(galaxies)
+    drawn = [one for one in given if isinstance(one, Maps)]
+    if not drawn:
+        return read_inputs([Path(str(one)) for one in given])
+    first = drawn[0].drawn
+    return Inputs(
+        tuple(one.name for one in drawn),
+        (Path("maps"),),
+        maps=np.stack([one.data for one in drawn]),
+        fields=first.fields,
+        units=first.units,
+    )
+
+
+def prediction_table(
+    inputs: Inputs, label: str, predicted: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]
+) -> QTable:
+    """Return predictions as a table with units."""
+    columns: dict[str, Any] = {"galaxy": list(inputs.names)}
+    for name, values in ((label, predicted), ("lower", lower), ("upper", upper)):
+        columns[name] = label_quantity(values, label)
+    return QTable(columns)
+
+
+def _of_run(workdir: Path, case: str | None) -> Path:
+    report = read_report(workdir)
+    trained = report.folders("training")
+    chosen = case or report.best_case
+    if chosen not in trained:
+        raise InputError(f"{workdir}: no model of case '{chosen}'{nearest(chosen, trained)}")
+    return trained[chosen]
+
+
+def _trained(folder: Path) -> Model:
+    require_extras("train")
+    from ssfr.components.models.predictor import Predictor
+
+    predictor = Predictor.load(folder)
+    spec = predictor.spec
+    takes = (["maps"] if spec.source == "maps" else []) + (["images"] if spec.accepts_images else [])
+    accepted = Accepted.model_validate(
+        {"takes": tuple(takes), "fields": spec.fields, "units": spec.units, "pixels": spec.pixels}
+    )
+
+    def predict(inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        if inputs.maps is not None:
+            found = predictor.predict_maps(inputs.maps)
+        else:
+            assert inputs.images is not None
+            found = predictor.predict_images(inputs.images)
+        return found.predicted, found.lower, found.upper
+
+    return Model(folder, predictor.label, accepted, predict)
+
+
+def _exported(folder: Path) -> Model:
+    require_extras("serve")
+    import tensorflow as tf
+
+    from ssfr.components.labels.served import label_among, outputs_of
+    from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, PREDICT_MAPS
+
+    description = read_json(folder / "assets.extra" / "ssfr.json", "is it a model that ssfr exported?")
+    accepted = Accepted.model_validate(
+        {name: tuple(description[name]) for name in ("takes", "fields", "units")}
+        | {"pixels": description["pixels"]}
+    )
+    signatures = tf.saved_model.load(str(folder)).signatures
+    label = label_among(description["outputs"])
+
+    def predict(inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        if inputs.maps is not None:
+            outputs = signatures[PREDICT_MAPS](maps=tf.constant(inputs.maps))
+        else:
+            outputs = signatures[DEFAULT_SIGNATURE](images=tf.constant(inputs.images))
+        predicted, _, lower, upper = (outputs[name].numpy() for name in outputs_of(label))
+        return predicted, lower, upper
+
+    return Model(folder, label, accepted, predict)
