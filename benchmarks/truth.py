@@ -46,13 +46,13 @@ ASKED: dict[str, tuple[str, ...]] = {
 
 TRUTH: dict[str, dict[tuple[str, str], str]] = {
     "mass_clumps": {
-        ("knowledge", ""): "something",
+        ("prediction", ""): "yes",
         ("property", ""): "mass",
         ("scale", "mass"): "below 3 kpc",
     },
-    "temperature": {("knowledge", ""): "something", ("property", ""): "temperature"},
-    "none": {("knowledge", ""): "nothing"},
-    "small_clumps": {("knowledge", ""): "something", ("combination", ""): "more"},
+    "temperature": {("prediction", ""): "yes", ("property", ""): "temperature"},
+    "none": {("prediction", ""): "no"},
+    "small_clumps": {("prediction", ""): "yes", ("combination", ""): "yes"},
 }
 """Law -> (question, about) -> the answer that its recipe calls for."""
 

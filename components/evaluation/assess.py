@@ -13,16 +13,9 @@ from ssfr.components.config import Settings
 from ssfr.components.evaluation.audit import audit, same_galaxy
 from ssfr.components.evaluation.baselines import DESCRIPTIONS, PREFIX
 from ssfr.components.statistics import differences
+from ssfr.components.statistics.bootstrap import Resamples, with_interval
 from ssfr.components.statistics.differences import Networks, seed_sigma
-from ssfr.components.statistics.metrics import (
-    NAMES,
-    Resamples,
-    Sample,
-    bootstrap,
-    gains,
-    scores,
-    with_interval,
-)
+from ssfr.components.statistics.scores import NAMES, Sample, gains, resampled_scores, scores
 
 FORMAT = 2
 HELD_OUT = ("validation", "test", "promotion")
@@ -188,7 +181,7 @@ def _score_set(
     count, confidence = settings.evaluation.bootstrap, settings.evaluation.confidence
     resamples = {case: Resamples(sample.group, count, settings.seed) for case, sample in samples.items()}
     values = {case: scores(sample) for case, sample in samples.items()}
-    draws = {case: bootstrap(sample, resamples[case], names) for case, sample in samples.items()}
+    draws = {case: resampled_scores(sample, resamples[case], names) for case, sample in samples.items()}
     unknown = np.full(count, np.nan)
     references = [case for case in tables if case.startswith(PREFIX)]
     result = {}

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ssfr.components.runtime.progress import Progress
-from ssfr.components.statistics.metrics import Resamples, Sample, bootstrap, gain, scores, with_interval
+from ssfr.components.statistics.bootstrap import Resamples, gain, with_interval
+from ssfr.components.statistics.scores import Sample, resampled_scores, scores
 
 METHODS = ("random", "halo", "tree")
 """The splits, from the most to the least that twins may leak through."""
@@ -50,12 +51,12 @@ def audit(
     for number, method in enumerate(name for name in METHODS if name in samples):
         sample = samples[method]
         resamples = Resamples(sample.group, count, seed + number)
-        drawn, found = bootstrap(sample, resamples), scores(sample)
+        drawn, found = resampled_scores(sample, resamples), scores(sample)
         methods[method] = {"galaxies": len(sample), "groups": resamples.groups} | {
             name: with_interval(value, drawn[name], confidence).to_json() for name, value in found.items()
         }
-        luck = np.random.default_rng((seed, number)).normal(0.0, sigma or 0.0, count)
-        draws[method], values[method] = drawn["r"] + luck, found["r"]
+        scatter = np.random.default_rng((seed, number)).normal(0.0, sigma or 0.0, count)
+        draws[method], values[method] = drawn["r"] + scatter, found["r"]
     gap = {
         f"{a}-{b}": gain(values[a] - values[b], draws[a] - draws[b], confidence).to_json()
         for a, b in combinations(methods, 2)

@@ -26,7 +26,7 @@ from ssfr.components.report.style import (
     span,
     styled,
 )
-from ssfr.components.statistics.metrics import nmad
+from ssfr.components.statistics.scores import nmad
 
 
 @dataclass(frozen=True)

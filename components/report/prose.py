@@ -10,11 +10,11 @@ from ssfr.components.report.study import SET_NAMES, SMALL_GROUPS, Study, interva
 from ssfr.components.statistics.verdict import findings
 
 _QUESTIONS = {
-    "knowledge": "Is anything known of the sSFR",
-    "property": "Which property knows most",
-    "part": "Which part knows most",
-    "combination": "Do several together know more than the best alone",
-    "scale": "Which scale knows most",
+    "prediction": "Is the sSFR predicted",
+    "property": "Which property predicts it best",
+    "part": "Which range of scales predicts it best",
+    "combination": "Do several channels together predict it better than the best one alone",
+    "scale": "Which scales predict it best",
 }
 
 

@@ -12,6 +12,7 @@ import pandas as pd
 from ssfr.components.config import Settings
 from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.report.cases import CaseGroups
+from ssfr.components.statistics.differences import shown_set
 
 SMALL_GROUPS = 100
 """Fewer independent groups than this in the test set, and the page says that the sample is small."""
@@ -101,8 +102,7 @@ class Study:
     @property
     def shown_set(self) -> str:
         """The set of the figures: test, or the first other one that has galaxies."""
-        present = self.metrics["sets"]
-        return next(name for name in ("test", "promotion", "validation") if present[name]["galaxies"])
+        return shown_set(self.metrics)
 
     @property
     def from_images(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from ssfr.components.report import prose
 from ssfr.components.report.model_card import plain
 from ssfr.components.report.study import SET_NAMES, Study, interval
+from ssfr.components.statistics.differences import shown_set
 
 
 def text(study: Study) -> str:
@@ -25,12 +26,11 @@ def text(study: Study) -> str:
 
 
 def figures(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Return r and RMSE [dex] of every case on the test set, or the first other one that has galaxies."""
-    sets = metrics["sets"]
-    shown = next((name for name in ("test", "promotion", "validation") if sets[name]["galaxies"]), None)
+    """Return r and RMSE [dex] of every case on the test set, or of the first other set that has galaxies."""
+    shown = shown_set(metrics)
     found = {}
     for case, one in metrics["cases"].items():
-        if shown is None or "failed" in one:
+        if "failed" in one:
             continue
         for name, unit in (("r", ""), ("rmse", "_dex")):
             value = one["scores"][shown]["all"][name]["value"]

@@ -15,7 +15,7 @@ from ssfr.components.report.own_figures import sweep
 from ssfr.components.report.study import POPULATION_NAMES, SET_NAMES, Study, number
 from ssfr.components.report.style import minus
 from ssfr.components.report.thesis_figures import ssfr_per_yr
-from ssfr.components.statistics.differences import compared
+from ssfr.components.statistics.differences import compared, exchanged
 from ssfr.components.storage.artifact import atomic_file
 
 Cell = str | int | float | None | Mapping[str, float | None]
@@ -215,7 +215,7 @@ def _differences(study: Study) -> Iterator[Table]:
         better = f"by{unit}"
         rows: list[tuple[Cell, ...]] = []
         for one in sorted(own, key=lambda one: -abs(one["value"])):
-            ahead = one if one["value"] >= 0 else _turned(one)
+            ahead = one if one["value"] >= 0 else exchanged(one)
             rows.append((f"{ahead['a']} over {ahead['b']}", ahead, ahead["probability"]))
         yield Table(
             f"differences_{metric}",
@@ -227,14 +227,6 @@ def _differences(study: Study) -> Iterator[Table]:
             signed=frozenset({better}),
             shares=frozenset({"P(better)"}),
         )
-
-
-def _turned(one: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a difference seen from the other side."""
-    ends = {"value": one["value"], "lower": one["upper"], "upper": one["lower"]}
-    turned: dict[str, Any] = {name: None if end is None else -end for name, end in ends.items()}
-    share = one["probability"]
-    return turned | {"a": one["b"], "b": one["a"], "probability": None if share is None else 1.0 - share}
 
 
 def _seeds(study: Study) -> Iterator[Table]:

@@ -18,7 +18,7 @@ from ssfr.components.report.cases import scale_label
 from ssfr.components.report.study import SET_NAMES, Study
 from ssfr.components.report.style import Absent, Plate
 from ssfr.components.report.thesis_charts import Comparison
-from ssfr.components.statistics.metrics import Sample, scores
+from ssfr.components.statistics.scores import Sample, scores
 
 _GALLERY_DPI = 130  # their many pixels are the bulk of the report
 

@@ -1,17 +1,23 @@
-"""The study's verdict: does anything know the sSFR, which property does, and at which scale."""
+"""The study's verdict: is the sSFR predicted at all, by which property, and by structure of which scale."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from ssfr.components.statistics.differences import compared
+from ssfr.components.statistics.differences import exchanged
+from ssfr.components.statistics.pairwise import (
+    Difference,
+    PairwiseR,
+    is_decided,
+    is_negative,
+    lowest_probability,
+)
+from ssfr.components.statistics.scales import in_words, ranges
 
-Question = Literal["knowledge", "property", "combination", "part", "scale"]
-
-_SETS = ("test", "promotion", "validation")
+Question = Literal["prediction", "property", "combination", "part", "scale"]
 
 
 @dataclass(frozen=True)
@@ -21,17 +27,17 @@ class Finding:
     Attributes
     ----------
     question
-        knowledge: does the best case know anything; property: which single channel knows most;
-        combination: do several channels know more than the best one; part: which of the parts that
-        filters cut the maps into knows most; scale: of which size are the structures that know most.
+        prediction: is the r of the best case above zero; property: which single channel has the highest r;
+        combination: is the r of several channels together above that of the best single one; part: which
+        of the ranges of scale that add up to the maps has the highest r; scale: at which filter width do
+        small and large scales change places.
     about
-        The channels that a part or a scale is found for, joined by "+"; else "".
+        The channels of a part or a scale, joined by "+"; else "".
     answer
-        nothing or something; a channel; "more" or "no more"; of parts and scales "below 3 kpc",
-        "above 3 kpc", "1 to 3 kpc".
-        None: the galaxies leave it open.
+        "yes" or "no"; a channel; a range of scales ("below 3 kpc", "above 3 kpc", "1 to 3 kpc").
+        None: the interval of a difference includes zero, so the question stays open.
     probability
-        Of the least sure comparison that the answer rests on; None where there is none.
+        The lowest of the comparisons that the answer rests on; None where there is none.
     text
         The answer in a sentence, with its numbers.
     """
@@ -44,109 +50,33 @@ class Finding:
 
 
 def findings(metrics: Mapping[str, Any]) -> list[Finding]:
-    """Return what the study found, as far as its cases and galaxies can tell.
+    """Return the answers that the cases and galaxies of a study allow.
 
-    Every answer is from galaxies that neither trained a network nor chose one: the cases that stand for a
-    property are chosen on the validation set, and compared on the test set, on the galaxies that `compared`
-    names. A comparison decides if its interval excludes zero; it includes the luck of training where a case
-    has several seeds.
+    The cases that stand for a property are chosen on the validation set and compared on the test set, on
+    the galaxies that `differences.compared` names, so that no galaxy of an answer trained or chose a
+    network. A comparison decides if its interval excludes zero; the interval includes the scatter between
+    seeds where a case has several.
 
     Parameters
     ----------
     metrics
         metrics.json.
     """
-    study = _Compared.of(metrics)
+    study = PairwiseR.of(metrics)
     if not study.models:
         return []
     ranked = study.ranking(study.models)
-    known = _knowledge(study, ranked[0])
-    if known.answer != "something":
-        return [known]
-    found = [known, *_property(study, ranked)]
+    first = _prediction(study, ranked[0])
+    if first.answer != "yes":
+        return [first]
+    found = [first, *_property(study, ranked)]
     families = dict.fromkeys(study.channels[case] for case in ranked)
     return found + [
         one for channels in families for one in (*_part(study, channels), *_scale(study, channels))
     ]
 
 
-@dataclass(frozen=True)
-class _Compared:
-    """The differences in r of one set and population, either way round, and what the cases are."""
-
-    shown: str
-    population: str
-    models: tuple[str, ...]
-    scores: Mapping[str, Mapping[str, Any]]
-    channels: Mapping[str, tuple[str, ...]]
-    filters: Mapping[str, Mapping[str, Any]]
-    differences: Mapping[tuple[str, str], Mapping[str, Any]]
-    to_choose: Mapping[tuple[str, str], Mapping[str, Any]]
-    chooses: str
-
-    @classmethod
-    def of(cls, metrics: Mapping[str, Any]) -> _Compared:
-        sets = metrics["sets"]
-        shown = next((name for name in _SETS if sets[name]["galaxies"]), "test")
-        chooses = "validation" if sets["validation"]["galaxies"] else shown
-        population, differences = compared(metrics, shown)
-        key = "differences" if population == "all" else "differences_above_floor"
-        models = {
-            case: found
-            for case, found in metrics["cases"].items()
-            if found["kind"] == "model" and "failed" not in found and found["channels"]
-        }
-        return cls(
-            shown=shown,
-            population=population,
-            models=tuple(models),
-            scores={case: found["scores"][shown][population] for case, found in models.items()},
-            channels={case: tuple(found["channels"]) for case, found in models.items()},
-            filters={case: found["filter"] for case, found in models.items()},
-            differences=_both_ways(differences),
-            to_choose=_both_ways(metrics[key][chooses]),
-            chooses=chooses,
-        )
-
-    def ranking(self, cases: Sequence[str]) -> list[str]:
-        """Return cases from the highest to the lowest r on the set that chooses."""
-
-        def above_others(case: str) -> float:
-            values = [self.to_choose[case, other]["value"] for other in cases if other != case]
-            return sum(-1.0 if value is None else value for value in values)
-
-        return sorted(cases, key=above_others, reverse=True)
-
-    def find(self, channels: tuple[str, ...], kind: str, sigma: float | None = None) -> str | None:
-        """Return the case of these channels and filter."""
-        for case in self.models:
-            filtered = self.filters[case]
-            same = self.channels[case] == channels and filtered["kind"] == kind
-            if same and sigma in (None, filtered["sigma"]):
-                return case
-        return None
-
-
-def _both_ways(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
-    result = {}
-    for one in records:
-        if one["metric"] != "r":
-            continue
-        result[one["a"], one["b"]] = dict(one)
-        result[one["b"], one["a"]] = _turned(one)
-    return result
-
-
-def _turned(one: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "value": _minus(one["value"]),
-        "lower": _minus(one["upper"]),
-        "upper": _minus(one["lower"]),
-        "probability": None if one["probability"] is None else 1.0 - one["probability"],
-    }
-
-
-def _knowledge(study: _Compared, leader: str) -> Finding:
+def _prediction(study: PairwiseR, leader: str) -> Finding:
     score = study.scores[leader]
     r = score["r"]
     galaxies = f"{score['galaxies']} galaxies of the {study.shown} set"
@@ -154,27 +84,27 @@ def _knowledge(study: _Compared, leader: str) -> Finding:
         galaxies += " above the floor"
     chosen = " on the validation set" if study.chooses == "validation" else ""
     if r["value"] is not None and r["lower"] is None:
-        text = f"{leader} has r = {_range(r)} on {galaxies}, too few independent ones for an interval."
-        return Finding("knowledge", "", None, None, text)
+        text = f"{leader} has r = {_interval(r)} on {galaxies}: too few independent ones for an interval."
+        return Finding("prediction", "", None, None, text)
     if r["value"] is None or r["lower"] <= 0.0:
-        found = "is not defined" if r["value"] is None else f"= {_range(r)}"
+        value = "is not defined" if r["value"] is None else f"= {_interval(r)}"
         text = (
-            f"{leader}, whose r is the highest{chosen}, has not shown that it knows anything of the sSFR: "
-            f"r {found} on {galaxies}, which is not above 0."
+            f"{leader}, the case with the highest r{chosen}, does not predict the sSFR: r {value} on "
+            f"{galaxies}, which is not above 0."
         )
-        others = [case for case in study.models if case != leader and _decides(study.scores[case]["r"])]
+        others = [case for case in study.models if case != leader and is_decided(study.scores[case]["r"])]
         if others:
-            named = ", ".join(f"{case} {_range(study.scores[case]['r'])}" for case in others)
+            named = ", ".join(f"{case} {_interval(study.scores[case]['r'])}" for case in others)
             text += (
                 f" Others are above 0 ({named}), but were not chosen beforehand: of {len(study.models)} "
-                "cases, some may be so by luck, and it stays open."
+                "cases some may be above 0 by chance, and the question stays open."
             )
-        return Finding("knowledge", "", None if others else "nothing", None, text)
-    text = f"Of the cases, {leader} has the highest r{chosen}: r = {_range(r)} on {galaxies}."
-    return Finding("knowledge", "", "something", None, text)
+        return Finding("prediction", "", None if others else "no", None, text)
+    text = f"Of the cases, {leader} has the highest r{chosen}: r = {_interval(r)} on {galaxies}."
+    return Finding("prediction", "", "yes", None, text)
 
 
-def _property(study: _Compared, ranked: Sequence[str]) -> list[Finding]:
+def _property(study: PairwiseR, ranked: Sequence[str]) -> list[Finding]:
     """Compare the best case of each single channel, filtered or not, then with all channels together."""
     best: dict[str, str] = {}
     for case in ranked:
@@ -185,88 +115,46 @@ def _property(study: _Compared, ranked: Sequence[str]) -> list[Finding]:
     leader, *others = best
     found = []
     if others:
-        compared = {
-            _named(other, best[other]): study.differences[best[leader], best[other]] for other in others
-        }
-        decided = all(_decides(one) for one in compared.values())
-        text = f"{_named(leader, best[leader])} has {_beside(compared)}."
+        over = {_named(other, best[other]): study.differences[best[leader], best[other]] for other in others}
+        decided = all(map(is_decided, over.values()))
+        text = f"{_named(leader, best[leader])} has {_in_words(over)}."
         text = text[0].upper() + text[1:]
-        found.append(
-            Finding("property", "", leader if decided else None, _least(list(compared.values())), text)
-        )
+        probability = lowest_probability(list(over.values()))
+        found.append(Finding("property", "", leader if decided else None, probability, text))
     several = [case for case in ranked if len(study.channels[case]) > 1]
     if several:
         one = study.differences[several[0], best[leader]]
-        answer = "more" if _decides(one) else "no more" if _decides(_turned(one)) else None
+        answer = "yes" if is_decided(one) else "no" if is_decided(exchanged(one)) else None
         other = study.filters[several[0]] != study.filters[best[leader]]
         text = (
             f"Several channels together ({several[0]}) have "
-            f"{_beside({_named(leader, best[leader]): one}, decides=answer is not None)}"
+            f"{_in_words({_named(leader, best[leader]): one}, decided=answer is not None)}"
             f"{'; the two have different filters' if other else ''}."
         )
-        least = one if not _is_negative(one) else _turned(one)
-        found.append(Finding("combination", "", answer, least["probability"], text))
+        ahead = exchanged(one) if is_negative(one) else one
+        found.append(Finding("combination", "", answer, ahead["probability"], text))
     return found
 
 
-def _part(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
-    """Compare the parts that filters cut the maps into: structures, bands and a blur that meet."""
-    chain = _chain(study, channels)
-    if len(chain) <= 2:  # a scale's two sides are `_scale`'s
+def _part(study: PairwiseR, channels: tuple[str, ...]) -> list[Finding]:
+    """Compare the ranges of scale that filters cut the maps into."""
+    parts = ranges(study, channels)
+    if len(parts) <= 2:  # the two sides of a single width are compared by `_scale`
         return []
-    leader, *others = study.ranking(list(chain))
-    compared = {f"what is {chain[other]}": study.differences[leader, other] for other in others}
-    decided = all(_decides(one) for one in compared.values())
+    leader, *others = study.ranking(list(parts))
+    over = {f"scales {parts[other]}": study.differences[leader, other] for other in others}
+    decided = all(map(is_decided, over.values()))
     about = "+".join(channels)
-    text = f"Of the parts that add up to {about}, what is {chain[leader]} has {_beside(compared)}."
-    answer = chain[leader] if decided else None
-    return [Finding("part", about, answer, _least(list(compared.values())), text)]
+    text = f"Of the ranges that add up to {about}, scales {parts[leader]} have {_in_words(over)}."
+    answer = parts[leader] if decided else None
+    return [Finding("part", about, answer, lowest_probability(list(over.values())), text)]
 
 
-def _chain(study: _Compared, channels: tuple[str, ...]) -> dict[str, str]:
-    """Return case -> its range of scales, in words, for cases whose ranges meet from zero to infinity."""
-    by_unit: dict[str, dict[str, tuple[float, float]]] = {}
-    for case in study.models:
-        filtered = study.filters[case]
-        if study.channels[case] == channels and filtered["kind"] in _SPANS:
-            by_unit.setdefault(filtered["unit"], {})[case] = _SPANS[filtered["kind"]](filtered)
-    for unit, spans in by_unit.items():
-        if chain := _longest_chain(spans, 0.0):
-            return {case: _span(*spans[case], unit) for case in chain}
-    return {}
+def _scale(study: PairwiseR, channels: tuple[str, ...]) -> list[Finding]:
+    """Compare, at each filter width, the scales below with the scales above.
 
-
-def _longest_chain(spans: Mapping[str, tuple[float, float]], begin: float) -> list[str] | None:
-    """Return the most cases whose ranges meet from `begin` to infinity; None where they leave a gap."""
-    if begin == math.inf:
-        return []
-    chains = []
-    for case, (own, end) in spans.items():
-        rest = _longest_chain(spans, end) if own == begin else None
-        if rest is not None:
-            chains.append([case, *rest])
-    return max(chains, key=len, default=None)
-
-
-_SPANS: dict[str, Callable[[Mapping[str, Any]], tuple[float, float]]] = {
-    "structures": lambda one: (0.0, one["sigma"]),
-    "band": lambda one: (one["sigma"], one["sigma_max"]),
-    "gaussian": lambda one: (one["sigma"], math.inf),
-}
-"""Filter -> the range of scales that it keeps."""
-
-
-def _span(begin: float, end: float, unit: str) -> str:
-    if begin == 0.0:
-        return f"below {end:g} {unit}"
-    return f"above {begin:g} {unit}" if end == math.inf else f"{begin:g} to {end:g} {unit}"
-
-
-def _scale(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
-    """Ask at each scale whether what is smaller or what is larger knows more.
-
-    Only a scale with both filters can answer. Where it has one, the text says what is missed without the
-    part that the filter takes away, which tells nothing of what that part knows by itself.
+    Only a width with both filters can answer. Where it has one, the text gives what r loses without the
+    scales that the filter takes away, which is no measure of these scales by themselves.
     """
     about = "+".join(channels)
     filtered = [
@@ -275,100 +163,79 @@ def _scale(study: _Compared, channels: tuple[str, ...]) -> list[Finding]:
         if study.channels[case] == channels and study.filters[case]["kind"] in ("gaussian", "structures")
     ]
     units = {one["unit"] for one in filtered}
-    if len(units) != 1:  # none at all, or scales that can't be put in an order
+    if len(units) != 1:  # none at all, or widths that can't be put in an order
         return []
     unit = units.pop()
-    whole = study.find(channels, "none")
-    pairs: dict[float, Mapping[str, Any]] = {}
-    missed = []
+    unfiltered = study.find(channels, "none")
+    pairs: dict[float, Difference] = {}
+    losses = []
     for sigma in sorted({one["sigma"] for one in filtered}):
         blurred = study.find(channels, "gaussian", sigma)
-        structures = study.find(channels, "structures", sigma)
-        if blurred and structures:
-            pairs[sigma] = study.differences[structures, blurred]
-        elif whole and blurred:
-            missed.append(_missed("smaller", sigma, unit, study.differences[whole, blurred]))
-        elif whole and structures:
-            missed.append(_missed("larger", sigma, unit, study.differences[whole, structures]))
-    if not pairs and not missed:
+        high_pass = study.find(channels, "structures", sigma)
+        if blurred and high_pass:
+            pairs[sigma] = study.differences[high_pass, blurred]
+        elif unfiltered and blurred:
+            losses.append(_loss(f"below {sigma:g} {unit}", study.differences[unfiltered, blurred]))
+        elif unfiltered and high_pass:
+            losses.append(_loss(f"above {sigma:g} {unit}", study.differences[unfiltered, high_pass]))
+    if not pairs and not losses:
         return []
-    below_scale = min((sigma for sigma, one in pairs.items() if _decides(one)), default=None)
-    above_scale = max((sigma for sigma, one in pairs.items() if _decides(_turned(one))), default=None)
-    parts = [_side("smaller", "larger", sigma, unit, one) for sigma, one in pairs.items()] + missed
-    rests = [pairs[below_scale]] if below_scale is not None else []
-    rests += [_turned(pairs[above_scale])] if above_scale is not None else []
-    answer = _scale_answer(below_scale, above_scale, unit)
-    text = f"Scales of {about}, in r: {'; '.join(parts)}."
-    return [Finding("scale", about, answer, _least(rests), text)]
+    below = min((sigma for sigma, one in pairs.items() if is_decided(one)), default=None)
+    above = max((sigma for sigma, one in pairs.items() if is_decided(exchanged(one))), default=None)
+    sides = [_sides(sigma, unit, one) for sigma, one in pairs.items()] + losses
+    reasons = [pairs[below]] if below is not None else []
+    reasons += [exchanged(pairs[above])] if above is not None else []
+    text = f"Scales of {about}: {'; '.join(sides)}."
+    return [Finding("scale", about, _bracket(below, above, unit), lowest_probability(reasons), text)]
 
 
-def _missed(which: str, sigma: float, unit: str, one: Mapping[str, Any]) -> str:
-    less = _is_negative(one)
-    one = _turned(one) if less else one
-    return (
-        f"without what is {which} than {sigma:g} {unit}, r is {'higher' if less else 'lower'} by "
-        f"{_range(one)} (probability {_percent(one)})"
-    )
+def _loss(scales: str, one: Difference) -> str:
+    higher = is_negative(one)
+    one = exchanged(one) if higher else one
+    return f"without scales {scales}, r is {'higher' if higher else 'lower'} by {_with_probability(one)}"
 
 
-def _side(more: str, less: str, sigma: float, unit: str, one: Mapping[str, Any]) -> str:
-    if _is_negative(one):
-        more, less, one = less, more, _turned(one)
-    return (
-        f"what is {more} than {sigma:g} {unit} knows more than what is {less} by {_range(one)} "
-        f"(probability {_percent(one)})"
-    )
+def _sides(sigma: float, unit: str, one: Difference) -> str:
+    first, second = "below", "above"
+    if is_negative(one):
+        first, second, one = second, first, exchanged(one)
+    return f"r is higher {first} {sigma:g} {unit} than {second} it by {_with_probability(one)}"
 
 
-def _scale_answer(below: float | None, above: float | None, unit: str) -> str | None:
+def _bracket(below: float | None, above: float | None, unit: str) -> str | None:
     if below is None and above is None:
         return None
     begin, end = above or 0.0, below or math.inf
-    return _span(begin, end, unit) if begin < end else None
+    return in_words(begin, end, unit) if begin < end else None
 
 
-def _beside(compared: Mapping[str, Mapping[str, Any]], decides: bool | None = None) -> str:
-    """Say how a case's r compares with that of others, name -> difference, and whether that decides."""
+def _in_words(over: Mapping[str, Difference], decided: bool | None = None) -> str:
+    """Return by how much the r of a case is above that of others, name -> difference."""
     parts: list[str] = []
-    for name, one in compared.items():
-        less = _is_negative(one)
-        shown = _turned(one) if less else one
-        what = f"a {'lower' if less else 'higher'} {'one' if parts else 'r'}"
-        parts.append(f"{what} than {name} by {_range(shown)} (probability {_percent(shown)})")
-    decided = all(_decides(one) for one in compared.values()) if decides is None else decides
-    return ", ".join(parts) + ("" if decided else ": not sure enough, so that it stays open")
-
-
-def _decides(one: Mapping[str, Any]) -> bool:
-    return one["lower"] is not None and one["lower"] > 0.0
-
-
-def _is_negative(one: Mapping[str, Any]) -> bool:
-    return one["value"] is not None and one["value"] < 0.0
-
-
-def _least(compared: Sequence[Mapping[str, Any]]) -> float | None:
-    known = [one["probability"] for one in compared]
-    return min(known) if known and None not in known else None
+    for name, one in over.items():
+        lower = is_negative(one)
+        ahead = exchanged(one) if lower else one
+        r = f"a {'lower' if lower else 'higher'} {'one' if parts else 'r'}"
+        parts.append(f"{r} than {name} by {_with_probability(ahead)}")
+    decided = all(map(is_decided, over.values())) if decided is None else decided
+    return ", ".join(parts) + ("" if decided else "; an interval includes 0, so the question stays open")
 
 
 def _named(channel: str, case: str) -> str:
     return channel if case == channel else f"{channel} ({case})"
 
 
-def _range(one: Mapping[str, Any]) -> str:
+def _with_probability(one: Difference) -> str:
+    probability = one["probability"]
+    if probability is None:
+        return f"{_interval(one)} (probability not defined)"
+    shown = min(max(probability, 0.01), 0.99)  # a resample more or less says no more
+    return f"{_interval(one)} (probability {shown:.0%})"
+
+
+def _interval(one: Mapping[str, Any]) -> str:
     if one["value"] is None:
-        return "an unknown amount"
+        return "an undefined amount"
     if one["lower"] is None:
         return f"{one['value']:.3f}"
     return f"{one['value']:.3f} [{one['lower']:.3f}, {one['upper']:.3f}]"
-
-
-def _percent(one: Mapping[str, Any]) -> str:
-    if one["probability"] is None:
-        return "unknown"
-    return f"{min(max(one['probability'], 0.01), 0.99):.0%}"  # a resample more or less says no more
-
-
-def _minus(value: float | None) -> float | None:
-    return None if value is None else -value

@@ -28,7 +28,7 @@ def test_small_clumps_in_mass_are_found_as_such(tmp_path):
     cases = ("mass", "temperature", "mass-blur3", "mass-structures3")
     metrics = study(tmp_path / "run", "mass_clumps", cases, SMALL)
     expected = {
-        ("knowledge", ""): "something",
+        ("prediction", ""): "yes",
         ("property", ""): "mass",
         ("scale", "mass"): "below 3 kpc",
     }
@@ -48,7 +48,7 @@ def test_temperature_is_found_where_nothing_else_matters(tmp_path):
 def test_nothing_is_found_where_nothing_is(tmp_path):
     metrics = study(tmp_path / "run", "none", ("mass", "temperature"), SMALL)
     (one,) = findings(metrics)
-    assert one.answer == "nothing"
+    assert one.answer == "no"
     for case in ("mass", "temperature"):
         r = metrics["cases"][case]["scores"]["test"]["all"]["r"]
         assert r["value"] is None or r["lower"] < 0 < r["upper"]

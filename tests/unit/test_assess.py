@@ -18,8 +18,9 @@ from evaluation_samples import (
 
 from ssfr.components.evaluation.assess import HELD_OUT, POPULATIONS, assess, group_word, sets
 from ssfr.components.evaluation.audit import audit, same_galaxy
+from ssfr.components.statistics.bootstrap import Resamples
 from ssfr.components.statistics.differences import Networks, pairs, seed_sigma
-from ssfr.components.statistics.metrics import Resamples, Sample
+from ssfr.components.statistics.scores import Sample
 
 
 def assessed(predicted, table=None, extra=None):

@@ -9,17 +9,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from ssfr.components.statistics.metrics import (
-    NAMES,
-    Resamples,
-    Sample,
-    bootstrap,
-    gain,
-    gains,
-    nmad,
-    scores,
-    with_interval,
-)
+from ssfr.components.statistics.bootstrap import Resamples, gain, with_interval
+from ssfr.components.statistics.scores import NAMES, Sample, gains, nmad, resampled_scores, scores
 
 
 def sample(truth, predicted, half_width=1.0, group=None):
@@ -61,7 +52,7 @@ def test_a_resample_scores_as_the_galaxies_it_repeats(residuals, seed):
     truth = np.linspace(-12, -9, len(residuals))
     one = sample(truth, truth + residuals)
     resamples = Resamples(one.group, 3, seed)
-    drawn = bootstrap(one, resamples)
+    drawn = resampled_scores(one, resamples)
     weights = [row for block in resamples.weights() for row in block]
     for index, row in enumerate(weights):
         rows = np.repeat(np.arange(len(truth)), row.astype(int))
@@ -78,7 +69,7 @@ def test_r_of_a_constant_prediction_is_not_defined_and_is_null_in_json():
     found = scores(constant)
     assert math.isnan(found["r"])
     assert found["rmse"] > 0
-    drawn = bootstrap(constant, Resamples(constant.group, 100, 1))
+    drawn = resampled_scores(constant, Resamples(constant.group, 100, 1))
     assert np.isnan(drawn["r"]).all()
     assert with_interval(found["r"], drawn["r"], 0.95).to_json() == {
         "value": None,
@@ -89,7 +80,7 @@ def test_r_of_a_constant_prediction_is_not_defined_and_is_null_in_json():
 
 def test_one_group_has_a_score_but_no_interval():
     one = sample([-10, -11, -12], [-10.1, -11, -11.8], group=[7, 7, 7])
-    found, drawn = scores(one), bootstrap(one, Resamples(one.group, 100, 1))
+    found, drawn = scores(one), resampled_scores(one, Resamples(one.group, 100, 1))
     result = with_interval(found["rmse"], drawn["rmse"], 0.95).to_json()
     assert result["value"] == pytest.approx(math.sqrt(0.05 / 3))
     assert result["lower"] is None
@@ -99,7 +90,9 @@ def test_one_group_has_a_score_but_no_interval():
 def test_no_galaxy_has_no_score():
     none = sample([], [])
     assert all(math.isnan(value) for value in scores(none).values())
-    assert all(np.isnan(draws).all() for draws in bootstrap(none, Resamples(none.group, 100, 1)).values())
+    assert all(
+        np.isnan(draws).all() for draws in resampled_scores(none, Resamples(none.group, 100, 1)).values()
+    )
 
 
 def test_an_interval_needs_half_of_the_resamples():
@@ -119,7 +112,7 @@ def test_groups_of_correlated_galaxies_give_wider_intervals_than_rows():
         ("rows", np.arange(trees * twins)),
     ):
         one = sample(truth, predicted, group=group)
-        drawn = bootstrap(one, Resamples(one.group, 2000, 1))
+        drawn = resampled_scores(one, Resamples(one.group, 2000, 1))
         interval = with_interval(scores(one)["rmse"], drawn["rmse"], 0.95)
         widths[name] = interval.upper - interval.lower
     assert widths["trees"] / widths["rows"] == pytest.approx(math.sqrt(twins), rel=0.1)
@@ -129,7 +122,7 @@ def test_the_interval_of_the_bias_is_that_of_a_mean():
     random = np.random.default_rng(3)
     residual = random.normal(0.1, 0.3, 400)
     one = sample(np.linspace(-12, -9, 400), np.linspace(-12, -9, 400) + residual)
-    interval = with_interval(0.1, bootstrap(one, Resamples(one.group, 2000, 1))["bias"], 0.95)
+    interval = with_interval(0.1, resampled_scores(one, Resamples(one.group, 2000, 1))["bias"], 0.95)
     expected = 1.96 * residual.std() / 20
     assert (interval.upper - interval.lower) / 2 == pytest.approx(expected, rel=0.1)
 
@@ -140,7 +133,7 @@ def test_a_percentile_interval_covers_the_truth_as_often_as_it_says():
     for trial in range(200):
         residual = random.normal(0, 0.3, 80)
         one = sample(np.linspace(-12, -9, 80), np.linspace(-12, -9, 80) + residual)
-        interval = with_interval(0.3, bootstrap(one, Resamples(one.group, 200, trial))["rmse"], 0.9)
+        interval = with_interval(0.3, resampled_scores(one, Resamples(one.group, 200, trial))["rmse"], 0.9)
         covered += interval.lower <= 0.3 <= interval.upper
     assert 0.8 <= covered / 200 <= 0.95
 
@@ -153,20 +146,20 @@ def test_a_paired_gain_covers_the_known_difference_and_is_narrower_than_unpaired
     baseline = sample(truth, truth + shared + random.normal(0, 0.3, 300))
     known = math.hypot(0.5, 0.3) - 0.5
     resamples = Resamples(model.group, 1000, 1)
-    first, second = bootstrap(model, resamples), bootstrap(baseline, resamples)
+    first, second = resampled_scores(model, resamples), resampled_scores(baseline, resamples)
     found = gains(scores(model), first, scores(baseline), second, 0.95)
     assert found["rmse"].lower <= known <= found["rmse"].upper
     assert found["rmse"].lower > 0
     assert found["rmse"].probability == 1.0
     assert found["r"].value > 0
-    other = bootstrap(baseline, Resamples(model.group, 1000, 2))
+    other = resampled_scores(baseline, Resamples(model.group, 1000, 2))
     unpaired = gain(known, other["rmse"] - first["rmse"], 0.95)
     assert found["rmse"].upper - found["rmse"].lower < 0.8 * (unpaired.upper - unpaired.lower)
 
 
 def test_a_model_gains_nothing_over_itself():
     one = sample([-10, -11, -12, -10.5], [-10.2, -11.1, -11.8, -10.3])
-    drawn = bootstrap(one, Resamples(one.group, 100, 1))
+    drawn = resampled_scores(one, Resamples(one.group, 100, 1))
     found = gains(scores(one), drawn, scores(one), drawn, 0.95)["rmse"]
     assert (found.value, found.lower, found.upper, found.probability) == (0.0, 0.0, 0.0, 0.5)
 
@@ -176,7 +169,13 @@ def test_gain_in_r_over_a_constant_is_not_defined_but_that_in_rmse_is():
     truth = random.normal(-10.5, 0.7, 60)
     model, mean = sample(truth, truth + 0.1), sample(truth, np.full(60, -10.5))
     resamples = Resamples(model.group, 200, 1)
-    found = gains(scores(model), bootstrap(model, resamples), scores(mean), bootstrap(mean, resamples), 0.95)
+    found = gains(
+        scores(model),
+        resampled_scores(model, resamples),
+        scores(mean),
+        resampled_scores(mean, resamples),
+        0.95,
+    )
     assert found["rmse"].probability == 1.0
     assert found["r"].to_json() == {"value": None, "lower": None, "upper": None, "probability": None}
 

@@ -288,7 +288,7 @@ def test_a_case_that_failed_is_named_with_its_reason_and_has_no_scores():
 
 def test_the_findings_are_printed_before_all_else():
     text = "".join(read(page(whole())).text)
-    assert text.index("Which property knows most: ") < text.index("The best case: composite.")
+    assert text.index("Which property predicts it best: ") < text.index("The best case: composite.")
 
 
 def test_figures_that_are_left_out_are_said_to_be():

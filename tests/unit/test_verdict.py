@@ -1,4 +1,4 @@
-"""The verdict on studies whose scatter is known: what knows most, at which scale, and what stays open."""
+"""The verdict on studies whose scatter is known: what predicts best, at which scale, and what stays open."""
 
 import pandas as pd
 import pytest
@@ -42,31 +42,31 @@ ALL = "entropy+mass+temperature"
 SCALES = [case for case in TEN_CASES if case.startswith(("blur", "structures"))]
 
 
-def test_the_property_that_knows_most_is_named_with_its_probability():
+def test_the_property_that_predicts_best_is_named_with_its_probability():
     one = found({"temperature": 0.2, "mass": 0.6, "entropy": 0.8})["property", ""]
     assert one.answer == "temperature"
     assert one.probability > 0.99
     assert one.text.startswith("Temperature has a higher r than mass by 0.")
 
 
-def test_properties_that_know_alike_are_left_open():
+def test_properties_that_predict_alike_are_left_open():
     one = found({"temperature": 0.30, "mass": 0.30, "entropy": 0.8})["property", ""]
     assert one.answer is None
     assert "stays open" in one.text
 
 
-def test_when_nothing_is_known_nothing_else_is_asked():
+def test_without_a_prediction_no_other_question_is_answered():
     answers = found(dict.fromkeys(("temperature", "mass", "entropy")))
-    assert list(answers) == [("knowledge", "")]
-    one = answers["knowledge", ""]
-    assert one.answer == "nothing"
+    assert list(answers) == [("prediction", "")]
+    one = answers["prediction", ""]
+    assert one.answer == "no"
     assert "not above 0" in one.text
 
 
 def test_a_case_above_0_that_was_not_chosen_is_named_and_decides_nothing():
     table = galaxies(300)
     predicted = predictions(table, {"mass": 0.3, "entropy": 0.3} | BASELINES)
-    # On the validation set entropy leads, on the test set it knows nothing.
+    # On the validation set entropy leads, on the test set it guesses.
     for case, split in (("mass", "validation"), ("entropy", "test")):
         rows = (predicted["case"] == case) & (predicted["split"] == split)
         mixed = predicted.loc[rows, "label"].sample(frac=1.0, random_state=3)
@@ -74,11 +74,11 @@ def test_a_case_above_0_that_was_not_chosen_is_named_and_decides_nothing():
     metrics = assess(predicted, extra_predictions(table, {}, audit_case=None), table, ten_case_settings(), {})
     (one,) = findings(metrics)
     assert one.answer is None
-    assert one.text.startswith("entropy, whose r is the highest on the validation set")
+    assert one.text.startswith("entropy, the case with the highest r on the validation set")
     assert "Others are above 0 (mass 0." in one.text
 
 
-def test_galaxies_at_the_floor_are_no_knowledge():
+def test_galaxies_at_the_floor_are_no_prediction():
     # Told from the others by their lack of gas alone, they would give an r above 0.
     table = galaxies(300)
     predicted = predictions(table, {"mass": 0.5} | BASELINES)
@@ -88,7 +88,7 @@ def test_galaxies_at_the_floor_are_no_knowledge():
     metrics = assess(predicted, extra_predictions(table, {}, audit_case=None), table, ten_case_settings(), {})
     assert metrics["cases"]["mass"]["scores"]["test"]["all"]["r"]["lower"] > 0.1
     (one,) = findings(metrics)
-    assert one.answer == "nothing"
+    assert one.answer == "no"
     assert "above the floor" in one.text
 
 
@@ -104,7 +104,7 @@ def test_galaxies_at_the_floor_are_no_knowledge():
         (dict.fromkeys(SCALES, 0.3), None),
     ],
 )  # fmt: skip
-def test_the_scale_that_knows_most_is_bracketed(changed, answer):
+def test_the_scale_that_predicts_best_is_bracketed(changed, answer):
     one = found({"composite": 0.2} | changed)["scale", ALL]
     assert one.answer == answer
     assert (one.probability is None) == (answer is None)
@@ -119,7 +119,7 @@ def test_the_scale_that_knows_most_is_bracketed(changed, answer):
         ({"fine": 0.3, "middle": 0.3, "coarse": 0.9}, None),
     ],
 )
-def test_of_the_parts_that_add_up_to_the_maps_the_one_that_knows_most_is_named(scatter, answer):
+def test_of_the_parts_that_add_up_to_the_maps_the_best_one_is_named(scatter, answer):
     one = found({**scatter, "beside": 0.1}, chosen=settings(cases=PARTS))["part", ALL]
     assert one.answer == answer
     assert ("stays open" in one.text) == (answer is None)
@@ -130,7 +130,7 @@ def test_of_the_parts_that_add_up_to_the_maps_the_one_that_knows_most_is_named(s
 def test_parts_with_a_gap_are_not_compared(missing):
     scatter = {case: 0.3 for case in ("fine", "middle", "coarse") if case != missing}
     answers = found(scatter, chosen=settings(cases=PARTS))
-    assert answers["knowledge", ""].answer == "something"
+    assert answers["prediction", ""].answer == "yes"
     assert ("part", ALL) not in answers
 
 
@@ -154,25 +154,25 @@ def test_a_leader_that_falls_behind_is_said_to():
     metrics = assess(mixed, extra_predictions(table, {}, audit_case=None), table, chosen, {})
     (one,) = (one for one in findings(metrics) if one.question == "part")
     assert one.answer is None
-    assert "what is below 1 kpc has a lower r than what is 1 to 3 kpc by 0." in one.text
+    assert "scales below 1 kpc have a lower r than scales 1 to 3 kpc by 0." in one.text
 
 
 def test_blurs_alone_say_what_is_missed_and_answer_nothing():
-    # That a blur loses something does not tell what the lost part knows, nor that the rest knows less.
+    # That a blur loses something does not tell how well the lost part predicts, nor that the rest is worse.
     one = found({"composite": 0.3, "blur3": 0.25, "blur10": 0.9})["scale", ALL]
     assert one.answer is None
-    assert "without what is smaller than 10 px, r is lower by" in one.text
+    assert "without scales below 10 px, r is lower by" in one.text
 
 
-def test_a_combination_that_knows_less_is_said_with_the_probability_of_that():
+def test_a_combination_that_predicts_worse_is_said_with_the_probability_of_that():
     one = found({"composite": 0.9, "mass": 0.2, "temperature": 0.8})["combination", ""]
-    assert one.answer == "no more"
+    assert one.answer == "no"
     assert one.probability > 0.95
     assert "have a lower r than mass by 0." in one.text
 
 
-def test_several_channels_may_know_more_than_the_best_one():
-    for scatter, answer in ((0.1, "more"), (0.6, "no more")):
+def test_several_channels_may_predict_better_than_the_best_one():
+    for scatter, answer in ((0.1, "yes"), (0.6, "no")):
         one = found({"composite": scatter, "mass": 0.3, "entropy": 0.5})["combination", ""]
         assert one.answer == answer
 
@@ -183,7 +183,7 @@ def test_a_combination_under_another_filter_is_said_to_be():
         cases=[{"name": "mass-fine", "channels": ["mass"], "filter": fine}, {"name": "all"}],
     )
     one = found({"mass-fine": 0.5, "all": 0.1}, chosen=chosen)["combination", ""]
-    assert one.answer == "more"
+    assert one.answer == "yes"
     assert "different filters" in one.text
     assert "different filters" not in found({"mass": 0.5, "composite": 0.1})["combination", ""].text
 
@@ -198,7 +198,7 @@ def test_a_failed_case_and_a_single_one_are_no_obstacle():
     predicted = predictions(table, {"composite": 0.2} | BASELINES)
     extra = extra_predictions(table, {}, audit_case=None)
     metrics = assess(predicted, extra, table, ten_case_settings(), {"mass": "the loss is not finite"})
-    assert [one.question for one in findings(metrics)] == ["knowledge"]
+    assert [one.question for one in findings(metrics)] == ["prediction"]
 
 
 def test_one_group_leaves_everything_open():
