@@ -1,11 +1,11 @@
-# make run | test | lint | bench. The first use sets up .venv; nothing else on the machine is touched.
+# make run | test | test-all | lint | bench. The first use sets up .venv; nothing else on the machine is touched.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := run
 
-.PHONY: run test test-fast test-containers images lint bench clean setup typed protocol
+.PHONY: run test test-all test-fast test-containers images lint bench clean setup typed protocol
 
 setup: $(READY)
 
@@ -20,12 +20,18 @@ $(READY): pyproject.toml requirements.lock $(wildcard native/*)
 run: $(READY)
 	$(BIN)/ssfr run demo --workdir $(RUN)/demo
 
-# Files in their order, not by their number of tests: the whole runs, which take minutes, begin first.
+# Files in their order, not by their number of tests: complete runs, which take longest, begin first.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
+
+# All but what is marked slow: under ten minutes on two cores, set-up included.
 test: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q
+	$(PYTEST) -m "not slow"
+
+test-all: $(READY)
+	$(PYTEST)
 
 test-fast: $(READY)
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -q tests/unit
+	$(PYTEST) -m "not slow" tests/unit
 
 # Builds the images and runs the compiled demo on them; needs a Docker daemon, or root and dockerd.
 test-containers: $(READY)

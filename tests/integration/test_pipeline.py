@@ -169,6 +169,7 @@ def processes_of(mark):
     return found
 
 
+@pytest.mark.slow
 def test_killed_in_every_step_it_ends_the_same(finished, universe, settings, tmp_path):
     workdir = tmp_path / "run"
     command = [*SSFR, "run", str(settings), "--data", str(universe), "--workdir", str(workdir)]
@@ -225,6 +226,7 @@ TWO_CASES = ["--until", "training", "--set", "training.threads=1", "--set"]
 TWO_CASES.append("cases=[{name: composite}, {name: mass, channels: [mass]}]")
 
 
+@pytest.mark.slow
 def test_two_cases_at_the_same_time_end_as_one_after_the_other(prepared, universe, settings):
     weights, spans = {}, {}
     for workers in (1, 2):

@@ -58,6 +58,7 @@ def run(compiled, root) -> list[str]:
     return sorted(path.parent.name for path in root.glob("**/executor_output.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # the runner's own, of pods' settings that it has no use for
 def test_a_run_in_s3_ends_with_a_served_model_and_the_next_one_begins_anew_only_with_new_data(
     place, settings, tmp_path, monkeypatch
