@@ -1,7 +1,8 @@
-"""How fast artifacts go to S3 and back, and a thousand faults of the network: asked again, and none lost.
+"""How fast artifacts go to S3 and back, and a thousand faults of the network, of which none loses anything.
 
-The server is the tests' own, on this machine; `peer` is boto3's transfer manager with the same file and parts
-(one at a time), without a manifest, a digest of the whole, or a look at what arrived.
+The server is the tests' own, on this machine, reached directly and through a network of 10 MB/s a connection.
+Both sides are as they come, with their own defaults; `peer` is boto3's transfer of the same file, several
+parts at a time, without a manifest, a SHA-256, or a check of what the server has in the end.
 """
 
 from __future__ import annotations
@@ -20,16 +21,15 @@ from typing import Any
 
 import boto3
 import numpy as np
-from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
 from benchmarks.figure import row
+from benchmarks.throttle import throttled
 from ssfr.components.config.storage import StorageSettings
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import publish, verify
 from ssfr.components.storage.opening import open_store
-from ssfr.components.storage.store import Store
 
 FAULTS = 1000
 SHARE = 0.25
@@ -38,11 +38,13 @@ _FILE_MB = 128
 _ROUNDS = 3
 _PUBLISHERS = 8
 _PEER = "boto3 transfer"
+_SLOW_BYTES_PER_S = 10e6
+"""Of a connection."""
 _TESTS = Path(__file__).resolve().parents[1] / "tests"
 
 
 class Counted(Progress):
-    """Counts what it is told of failed attempts."""
+    """Counts failed attempts."""
 
     def __init__(self) -> None:
         super().__init__(self)
@@ -68,24 +70,30 @@ def run() -> list[dict[str, Any]]:
     with (
         tempfile.TemporaryDirectory(prefix="ssfr-storage-") as folder,
         server.s3_server(Path(folder) / "s3") as s3,
+        throttled(s3.port, _SLOW_BYTES_PER_S) as slow_port,
         proxy.faulty_proxy(s3.port, proxy.random_faults(1, SHARE), stall_s=3.0) as faulty,
     ):
-        config = Config(s3={"addressing_style": "path"})
-        client: Any = boto3.client("s3", endpoint_url=s3.endpoint, region_name=server.REGION, config=config)
-        client.create_bucket(Bucket=BUCKET)
-        store = open_store(f"s3://{BUCKET}/rates", _settings(s3.endpoint))
-        return _rates(store, client, Path(folder)) + _faults(faulty, Path(folder))
+        _boto3(s3.endpoint).create_bucket(Bucket=BUCKET)
+        artifact = _artifact(Path(folder), "rates", {"maps.h5": _FILE_MB << 20})
+        return [
+            *_rates("storage", s3.endpoint, artifact),
+            *_rates("storage.10_mb_per_s", f"http://127.0.0.1:{slow_port}", artifact),
+            *_faults(faulty, Path(folder)),
+        ]
+
+
+def _boto3(endpoint: str) -> Any:
+    config = Config(s3={"addressing_style": "path"})
+    return boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", config=config)
 
 
 def _settings(endpoint: str, **changes: Any) -> StorageSettings:
     return StorageSettings(endpoint=endpoint, allow_http=True, region="us-east-1", **changes)
 
 
-def _rates(store: Store, client: Any, scratch: Path) -> list[dict[str, Any]]:
-    settings = StorageSettings()
-    parts = TransferConfig(multipart_chunksize=settings.part_mb << 20, use_threads=False)
-    folder = _artifact(scratch, "rates", {"maps.h5": _FILE_MB << 20})
-    back = scratch / "back"
+def _rates(name: str, endpoint: str, artifact: Path) -> list[dict[str, Any]]:
+    store, client = open_store(f"s3://{BUCKET}/{name}", _settings(endpoint)), _boto3(endpoint)
+    back, file = artifact.with_name(f"{name}-back"), str(artifact / "maps.h5")
     timings: dict[str, list[float]] = {}
 
     def timed(name: str, call: Callable[[], object]) -> None:
@@ -95,15 +103,15 @@ def _rates(store: Store, client: Any, scratch: Path) -> list[dict[str, Any]]:
 
     for number in range(_ROUNDS):
         key = f"training/{number}"
-        timed("publish", partial(store.publish, folder, key))
-        timed("upload", lambda: client.upload_file(str(folder / "maps.h5"), BUCKET, "peer", Config=parts))
+        timed("publish", partial(store.publish, artifact, key))
+        timed("upload", partial(client.upload_file, file, BUCKET, "peer"))
         timed("fetch", partial(store.fetch, key, back / key))
-        timed("download", lambda: client.download_file(BUCKET, "peer", str(scratch / "peer"), Config=parts))
+        timed("download", partial(client.download_file, BUCKET, "peer", str(back / "peer")))
         store.remove(key)
-    rate = {name: _FILE_MB * 1.048576 / float(np.median(seconds)) for name, seconds in timings.items()}
+    rate = {call: _FILE_MB * 1.048576 / float(np.median(seconds)) for call, seconds in timings.items()}
     return [
-        row("storage.publish", rate["publish"], "MB/s", _PEER, rate["upload"]),
-        row("storage.fetch", rate["fetch"], "MB/s", _PEER, rate["download"]),
+        row(f"{name}.publish", rate["publish"], "MB/s", _PEER, rate["upload"]),
+        row(f"{name}.fetch", rate["fetch"], "MB/s", _PEER, rate["download"]),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A TCP proxy that breaks the requests it carries: resets, stalls, 503 answers and truncated bodies."""
+"""A TCP proxy that breaks requests: resets, stalls, 503 answers, bodies that are cut off or altered."""
 
 from __future__ import annotations
 
@@ -105,7 +105,11 @@ class FaultyProxy:
                 wire.last = direction
                 fault = wire.fault
                 if fault and fault.direction == direction:
-                    if len(data) >= fault.after_bytes:
+                    if len(data) > fault.after_bytes and fault.kind == "alter":
+                        data = _altered(data, fault.after_bytes)
+                        self.injected[f"{fault.kind} in the {fault.direction}"] += 1
+                        wire.fault = None
+                    elif len(data) >= fault.after_bytes:
                         writer.write(data[: fault.after_bytes])
                         await writer.drain()
                         await self._happen(fault, wire)
@@ -131,6 +135,10 @@ class FaultyProxy:
             at_once = struct.pack("ii", 1, 0)  # closing then sends RST, and drops what is on its way
             wire.to_client.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
             wire.to_client.transport.abort()
+
+
+def _altered(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Settings of the storage: how an S3 server is reached, and how long it is asked again."""
+"""Settings of the storage: how an S3 server is reached, and how often a request is repeated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ssfr.components.config.section import Positive, Section
 
 
 class StorageSettings(Section):
-    """The S3 server and the patience with it; a local folder needs only `orphan_age_h`."""
+    """The S3 server, and how often and how long it is tried; a local folder needs only `orphan_age_h`."""
 
     endpoint: str | None = Field(
         None, pattern=r"^https?://", description="URL of the server; None: AWS, or what AWS_ENDPOINT_URL says"
@@ -29,7 +29,10 @@ class StorageSettings(Section):
         0.5, description="[s] the longest wait before the second attempt; doubled after each"
     )
     backoff_max_s: Positive = Field(20.0, description="[s] the longest wait before any attempt")
-    part_mb: int = Field(16, ge=5, le=1024, description="[MiB] sent or read at a time, and held in memory")
+    part_mb: int = Field(
+        8, ge=5, le=1024, description="[MiB] sent or read by one request, and held in memory meanwhile"
+    )
+    connections: int = Field(10, ge=1, le=100, description="parts sent or read at a time")
     scratch: str | None = Field(
         None,
         description="folder for what a step works on when its run is in S3; None: the system's temporary folder",

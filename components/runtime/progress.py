@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -69,15 +70,17 @@ class Task:
         self._done = self._from = done
         self._started = time.monotonic()
         self._last = 0.0
+        self._lock = threading.Lock()
         self._figures: dict[str, float] = {}
         self._emit()
 
     def advance(self, amount: float = 1, **figures: float) -> None:
-        """Count `amount` more as done; `figures` (a loss, say) are shown beside."""
-        self._done += amount
-        self._figures = figures or self._figures
-        if time.monotonic() - self._last >= self._every_s:
-            self._emit()
+        """Count `amount` more as done, from any thread; `figures` (a loss, say) are shown beside."""
+        with self._lock:
+            self._done += amount
+            self._figures = figures or self._figures
+            if time.monotonic() - self._last >= self._every_s:
+                self._emit()
 
     def finish(self) -> None:
         """Report the end."""

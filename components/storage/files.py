@@ -8,9 +8,10 @@ import os
 import shutil
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from ssfr.components.errors import DamagedArtifactError, InputError
 from ssfr.components.storage.manifest import MANIFEST, FileEntry
@@ -18,38 +19,118 @@ from ssfr.components.storage.manifest import MANIFEST, FileEntry
 PART_SUFFIX = ".part"
 
 
-class Checked:
+class _Checked:
     """The bytes of a file on their way, counted and digested."""
 
     def __init__(self, entry: FileEntry, origin: str) -> None:
         self._entry, self._origin = entry, origin
-        self._digest, self._bytes = hashlib.sha256(), 0
+        self._digest, self._left = hashlib.sha256(), entry.bytes
 
     def take(self, chunk: bytes) -> bytes:
-        """Count a chunk in, and return it."""
+        """Count a chunk in, and return it; raises DamagedArtifactError for more bytes than expected."""
         self._digest.update(chunk)
-        self._bytes += len(chunk)
+        self._left -= len(chunk)
+        if self._left < 0:
+            raise self._damaged()
         return chunk
+
+    @property
+    def has_all_bytes(self) -> bool:
+        return self._left == 0
 
     def finish(self) -> None:
         """Raise DamagedArtifactError unless the file was the one in the manifest."""
-        if self._bytes != self._entry.bytes or self._digest.hexdigest() != self._entry.sha256:
-            raise DamagedArtifactError(
-                f"{self._origin}: damaged, its size or SHA-256 is not the one in {MANIFEST};"
-                " remove the artifact and run again"
-            )
+        if self._left or self._digest.hexdigest() != self._entry.sha256:
+            raise self._damaged()
+
+    def _damaged(self) -> DamagedArtifactError:
+        return DamagedArtifactError(
+            f"{self._origin}: damaged, its size or SHA-256 is not the one in {MANIFEST};"
+            " remove the artifact and run again"
+        )
 
 
-def write_checked(chunks: Iterable[bytes], target: Path, entry: FileEntry, origin: str) -> None:
-    """Write a new file that must become the one in the manifest, and see it safe on the disk."""
-    checked = Checked(entry, origin)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with target.open("xb") as stream:
-        for chunk in chunks:
-            stream.write(checked.take(chunk))
+class CheckedReader:
+    """A file read once from beginning to end, and digested meanwhile; raises DamagedArtifactError at its end.
+
+    Parameters
+    ----------
+    path
+        Opened at the first read, and closed at the last.
+    entry
+        What the manifest says of the file.
+    """
+
+    def __init__(self, path: Path, entry: FileEntry) -> None:
+        self._path, self.bytes = path, entry.bytes
+        self._checked = _Checked(entry, str(path))
+        self._stream: IO[bytes] | None = None
+
+    def read(self, amount: int | None = None) -> bytes:
+        """Return the next bytes: `amount` of them, or all; fewer at the end, and none after it."""
+        self._stream = self._stream or self._path.open("rb")
+        if self._stream.closed:
+            return b""
+        wanted = self.bytes + 1 if amount is None else amount  # a file that has grown is not read to its end
+        chunk = self._checked.take(self._stream.read(wanted))
+        if len(chunk) < wanted:
+            self.close()
+            self._checked.finish()
+        return chunk
+
+    def close(self) -> None:
+        """Give up reading."""
+        if self._stream:
+            self._stream.close()
+
+
+class CheckedWriter:
+    """A new file that must become the one in the manifest, digested while it is written.
+
+    Parameters
+    ----------
+    path
+        Opened at the first write, and closed when all of its bytes are there.
+    entry
+        What the manifest says of the file.
+    origin
+        Where the bytes come from, for messages.
+    """
+
+    def __init__(self, path: Path, entry: FileEntry, origin: str) -> None:
+        self._path, self.bytes = path, entry.bytes
+        self._checked = _Checked(entry, origin)
+        self._stream: IO[bytes] | None = None
+
+    def write(self, chunk: bytes) -> None:
+        """Append bytes; raises DamagedArtifactError for more than there should be."""
+        stream = self._open()
+        stream.write(self._checked.take(chunk))
+        if self._checked.has_all_bytes:
+            _settle_on_disk(stream)
+
+    def finish(self) -> None:
+        """Raise DamagedArtifactError unless the file is the one in the manifest, and safe on the disk."""
+        _settle_on_disk(self._open())
+        self._checked.finish()
+
+    def close(self) -> None:
+        """Give up writing."""
+        if self._stream:
+            self._stream.close()
+
+    def _open(self) -> IO[bytes]:
+        if self._stream is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._stream = self._path.open("xb")
+        return self._stream
+
+
+def _settle_on_disk(stream: IO[bytes]) -> None:
+    if not stream.closed:
         stream.flush()
         os.fsync(stream.fileno())
-    checked.finish()
+        stream.close()
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import hashlib
 import os
 import uuid
 from collections.abc import Collection, Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import atomic_file, remove_whole
 from ssfr.components.storage.files import (
     PART_SUFFIX,
+    CheckedWriter,
     remove_orphan,
     settle,
     staged,
-    write_checked,
 )
 from ssfr.components.storage.location import check_key
 from ssfr.components.storage.manifest import MANIFEST, files_of, manifest_in, manifest_of, source_of
@@ -165,7 +165,10 @@ class FolderStore:
         ):
             for name, entry in files.items():
                 path = source_of(source, name)
-                write_checked(_chunks(path), staging / name, entry, str(path))
+                with closing(CheckedWriter(staging / name, entry, str(path))) as file:
+                    for chunk in _chunks(path):
+                        file.write(chunk)
+                    file.finish()
                 task.advance(entry.bytes / 1e6)
             with atomic_file(staging / MANIFEST) as part:
                 part.write_bytes(manifest)

@@ -22,14 +22,10 @@ from ssfr.components.config.storage import StorageSettings
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import atomic_file
-from ssfr.components.storage.files import (
-    settle,
-    staged,
-    write_checked,
-)
+from ssfr.components.storage.files import CheckedReader, CheckedWriter, settle, staged
 from ssfr.components.storage.location import Bucket, check_key
 from ssfr.components.storage.manifest import MANIFEST, files_of, manifest_in, manifest_of, source_of
-from ssfr.components.storage.s3_calls import S3Error
+from ssfr.components.storage.s3_client import S3Error
 from ssfr.components.storage.s3_objects import Objects
 from ssfr.components.storage.store import (
     ChangedDocumentError,
@@ -73,11 +69,11 @@ class S3Store:
         upload = uuid.uuid4().hex
         total = sum(entry.bytes for entry in files.values())
         with self._progress.task(f"upload {key}", total / 1e6, "MB") as task:
-            for name, entry in files.items():
-                self._objects.upload(source_of(folder, name), _data(key, upload) + name, entry)
-                task.advance(entry.bytes / 1e6)
-        for name, entry in files.items():
-            self._objects.see_size(_data(key, upload) + name, entry.bytes)
+            sources = {
+                _data(key, upload) + name: CheckedReader(source_of(folder, name), entry)
+                for name, entry in files.items()
+            }
+            self._objects.upload(sources, lambda moved: task.advance(moved / 1e6))
         try:
             self._objects.put(f"{key}/{MANIFEST}", body, IfNoneMatch="*", Metadata={"upload": upload})
         except S3Error as error:
@@ -97,10 +93,13 @@ class S3Store:
             staged(folder, self._settings.orphan_age_h) as staging,
             self._progress.task(f"download {key}", total, "MB") as task,
         ):
-            for name, entry in files.items():
-                chunks = self._objects.download(_data(key, manifest.upload) + name, entry.bytes)
-                write_checked(chunks, staging / name, entry, f"{self._place}/{key}: {name}")
-                task.advance(entry.bytes / 1e6)
+            targets = {
+                _data(key, manifest.upload) + name: CheckedWriter(
+                    staging / name, entry, f"{self._place}/{key}: {name}"
+                )
+                for name, entry in files.items()
+            }
+            self._objects.download(targets, lambda moved: task.advance(moved / 1e6))
             with atomic_file(staging / MANIFEST) as part:
                 part.write_bytes(manifest.body)
             if not settle(staging, folder):

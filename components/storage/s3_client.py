@@ -1,13 +1,16 @@
-"""Requests to an S3 server: asked again when that may help, and explained in one line when it does not."""
+"""boto3's client with patience: requests are repeated when that may help, and explained when it does not."""
 
 from __future__ import annotations
 
+import io
 import random
 import re
 import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import urlsplit
 
 import boto3
@@ -15,6 +18,7 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    FlexibleChecksumError,
     HTTPClientError,
     IncompleteReadError,
     SSLError,
@@ -28,8 +32,33 @@ from urllib3.exceptions import HTTPError
 from ssfr.components.config.storage import StorageSettings
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
+from ssfr.components.storage.location import Bucket
 
-T = TypeVar("T")
+Answer = dict[str, Any]
+
+_DOING = {
+    "put_object": "writing {Key}",
+    "create_multipart_upload": "writing {Key}",
+    "upload_part": "writing {Key}, part {PartNumber}",
+    "complete_multipart_upload": "writing {Key}",
+    "abort_multipart_upload": "dropping half of {Key}",
+    "get_object": "reading {Key}",
+    "delete_object": "removing {Key}",
+    "list_objects_v2": "listing {Prefix}",
+    "list_multipart_uploads": "listing {Prefix}",
+}
+_EXPECTED = {
+    "put_object": "ETag",
+    "upload_part": "ETag",
+    "create_multipart_upload": "UploadId",
+    "get_object": "ContentLength",
+    "list_objects_v2": "IsTruncated",
+    "list_multipart_uploads": "IsTruncated",
+}
+"""A field of every good answer; boto3 takes an answer whose end was lost for one that says nothing."""
+_CHUNK_BYTES = 256 << 10
+_MOST_BYTES = 64 << 20
+"""Of an object that is read in one request, unless a part is larger."""
 
 _TRIES_OF_BOTO3 = 2
 _PASSING = {
@@ -46,6 +75,7 @@ _PASSING = {
     "Throttling",
     "ThrottlingException",
     "XAmzContentChecksumMismatch",
+    "XAmzContentSHA256Mismatch",
 }
 """Error codes of S3 that a later attempt may not meet; every status of 500 and above is another.
 
@@ -90,6 +120,7 @@ class BrokenAnswerError(Exception):
 
 _PASSING_ERRORS = (
     BrokenAnswerError,
+    FlexibleChecksumError,
     NoConnectionError,
     HTTPClientError,
     IncompleteReadError,
@@ -108,65 +139,102 @@ class S3Error(InputError):
         self.code = code
 
 
-class Calls:
-    """A client of one server, with patience.
+class S3Client:
+    """A boto3 client of one server that repeats and checks its requests; s3transfer takes it for boto3's.
+
+    Every operation that is named in this module is a method, with boto3's arguments and answers, but the
+    ``Body`` of an answer has been read. They raise S3Error, one line, after as many attempts as the
+    settings allow, and the progress shows each that failed.
 
     Parameters
     ----------
-    location
+    place
         Named in messages.
     settings
-        Where the server is, and how patient to be.
+        Where the server is, and how many attempts a request has.
     progress
-        Told of every attempt that failed.
+        Shows every attempt that failed.
     """
 
-    def __init__(self, location: str, settings: StorageSettings, progress: Progress) -> None:
-        self._location, self._settings, self._progress = location, settings, progress
-        self.client = _client(settings)
-        events = self.client.meta.events
-        events.register("before-send.s3", self._tell_of_inner_tries)
-        events.register_last("before-parameter-build.s3", _stay_here)
+    def __init__(self, place: Bucket, settings: StorageSettings, progress: Progress) -> None:
+        self._place, self._settings, self._progress = place, settings, progress
+        self._boto3 = _boto3_client(settings)
+        self.meta = self._boto3.meta
+        self.meta.events.register("before-send.s3", self._show_inner_tries)
+        self.meta.events.register_last("before-parameter-build.s3", _stay_here)
 
-    def __call__(self, doing: str, request: Callable[[], T]) -> T:
-        """Return what a request answers.
+    def __getattr__(self, operation: str) -> Callable[..., Answer]:
+        if operation not in _DOING:
+            raise AttributeError(operation)
+        return partial(self._request, operation, getattr(self._boto3, operation))
 
-        Parameters
-        ----------
-        doing
-            What for, for messages: ``reading training/0123``.
-        request
-            Made again after a failure that may pass, so it must be safe to make twice; it also reads the
-            body of its answer, if there is one, and raises BrokenAnswerError for one that is cut off.
+    def complete_multipart_upload(self, **named: Any) -> Answer:
+        """Make an object of parts; an upload that is gone counts as complete, as after a lost answer."""
+        try:
+            return self._request("complete_multipart_upload", self._boto3.complete_multipart_upload, **named)
+        except S3Error as error:
+            if error.code != "NoSuchUpload":
+                raise
+            return {}
 
-        Raises
-        ------
-        S3Error
-            It failed for good, or too often.
-        """
+    def get_object(self, **named: Any) -> Answer:
+        """Read an object or a range of one: its ``Body`` has arrived completely."""
+
+        def read(**named: Any) -> Answer:
+            answer: Answer = self._boto3.get_object(**named)
+            length = answer.get("ContentLength", 0)
+            with closing(answer["Body"]) as stream:
+                if length > max(self._settings.part_mb << 20, _MOST_BYTES):
+                    raise InputError(
+                        f"{self._place}: reading {self._shown(named)['Key']}: more bytes than"
+                        " requested, or than a manifest has"
+                    )
+                body = io.BytesIO()
+                for chunk in stream.iter_chunks(_CHUNK_BYTES):  # at once it would be held twice
+                    body.write(chunk)
+            if body.tell() != length:
+                raise BrokenAnswerError
+            body.seek(0)
+            return {**answer, "Body": body}
+
+        return self._request("get_object", read, **named)
+
+    def _request(self, operation: str, request: Callable[..., Answer], **named: Any) -> Answer:
+        doing = _DOING[operation].format_map(self._shown(named))
         for attempt in range(1, self._settings.attempts + 1):
             try:
-                return request()
+                if hasattr(named.get("Body"), "seek"):
+                    named["Body"].seek(0)
+                answer = request(**named)
+                if _is_cut_off(answer, _EXPECTED.get(operation)):
+                    raise BrokenAnswerError
+                return answer
             except (BotoCoreError, ClientError, *_PASSING_ERRORS) as error:
                 if attempt == self._settings.attempts or not _may_pass(error):
                     raise self._explain(doing, error, attempt) from None
                 wait = self._wait_s(attempt)
                 self._progress.say(
-                    f"{self._location}: {doing}: {_reason(error)};"
+                    f"{self._place}: {doing}: {_reason(error)};"
                     f" attempt {attempt + 1} of {self._settings.attempts} in {wait:.1f} s"
                 )
                 time.sleep(wait)
         raise AssertionError("there is at least one attempt")
+
+    def _shown(self, named: dict[str, Any]) -> dict[str, Any]:
+        """Return a request's arguments with names relative to the place, for messages."""
+        top = f"{self._place.prefix}/" if self._place.prefix else ""
+        names = {name: named.get(name, "").removeprefix(top) or "all" for name in ("Key", "Prefix")}
+        return named | names
 
     def _wait_s(self, attempt: int) -> float:
         """Return a random wait, so that clients that failed together do not come back together."""
         longest = min(self._settings.backoff_max_s, self._settings.backoff_s * 2.0 ** (attempt - 1))
         return random.uniform(0, longest)
 
-    def _tell_of_inner_tries(self, request: Any, **_: object) -> None:
+    def _show_inner_tries(self, request: Any, **_: object) -> None:
         tries = re.search(r"attempt=(\d+)", _text(request.headers.get("amz-sdk-request", "")))
         if tries and int(tries[1]) > 1:
-            self._progress.say(f"{self._location}: no good answer; asking again at once")
+            self._progress.say(f"{self._place}: no good answer; repeated at once")
 
     def _explain(self, doing: str, error: Exception, attempts: int) -> S3Error:
         """Return the error in our words: the server's own may hold what was signed, and with which key."""
@@ -181,10 +249,10 @@ class Calls:
             )
         else:
             text = f"{_reason(error)}; check the location, storage.endpoint and the credentials"
-        return S3Error(f"{self._location}: {doing}: {text}", code)
+        return S3Error(f"{self._place}: {doing}: {text}", code)
 
 
-def _client(settings: StorageSettings) -> Any:
+def _boto3_client(settings: StorageSettings) -> Any:
     endpoint = settings.endpoint
     if endpoint and urlsplit(endpoint).username is not None:
         raise InputError("storage.endpoint: holds credentials; they belong in the environment or a secret")
@@ -192,11 +260,15 @@ def _client(settings: StorageSettings) -> Any:
     config = Config(
         connect_timeout=settings.connect_timeout_s,
         read_timeout=settings.read_timeout_s,
+        max_pool_connections=settings.connections,
         retries={"mode": "standard", "total_max_attempts": _TRIES_OF_BOTO3},
-        s3={"addressing_style": "path" if settings.path_style else "virtual"},
-        # Content-MD5 instead, which servers that know nothing of the newer checksums check as well
+        s3={
+            "addressing_style": "path" if settings.path_style else "virtual",
+            # The SHA-256 of what is sent is signed, and every server compares it; the newer checksums some
+            # servers refuse.
+            "payload_signing_enabled": True,
+        },
         request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
     )
     try:
         session: Any = boto3.session.Session()
@@ -233,6 +305,11 @@ def _mounted(folder: Path) -> dict[str, str]:
         }
     except (OSError, UnicodeDecodeError):
         raise InputError(f"storage.secret_folder: {folder}: expected files accesskey and secretkey") from None
+
+
+def _is_cut_off(answer: Answer, expected: str | None) -> bool:
+    """Tell of an answer without an expected field, or with the first half of an ETag, which is quoted."""
+    return expected is not None and (expected not in answer or str(answer[expected]).count('"') == 1)
 
 
 def _may_pass(error: Exception) -> bool:
