@@ -21,15 +21,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ssfr.components.errors import InputError
+    from ssfr.data import open
+    from ssfr.images import ImageCatalogue
     from ssfr.maps import Maps, draw
     from ssfr.models import Model, load_model
     from ssfr.report import Report, read_report
     from ssfr.serving import Client, serve
-    from ssfr.simulation import Simulation, open, simulate
+    from ssfr.simulation import Simulation, simulate
     from ssfr.study import run
 
 __all__ = [
     "Client",
+    "ImageCatalogue",
     "InputError",
     "Maps",
     "Model",
@@ -46,6 +49,7 @@ __all__ = [
 
 _MODULE_OF = {
     "Client": "ssfr.serving",
+    "ImageCatalogue": "ssfr.images",
     "InputError": "ssfr.components.errors",
     "Maps": "ssfr.maps",
     "Model": "ssfr.models",
@@ -53,7 +57,7 @@ _MODULE_OF = {
     "Simulation": "ssfr.simulation",
     "draw": "ssfr.maps",
     "load_model": "ssfr.models",
-    "open": "ssfr.simulation",
+    "open": "ssfr.data",
     "read_report": "ssfr.report",
     "run": "ssfr.study",
     "serve": "ssfr.serving",

@@ -15,10 +15,11 @@ from astropy.table import QTable
 from ssfr.components.config import Settings, parse_settings
 from ssfr.components.errors import InputError
 from ssfr.components.labels.registry import label_of
+from ssfr.components.simulation import open_source
 from ssfr.components.storage.artifact import read_json
 from ssfr.components.storage.manifest import MANIFEST
 from ssfr.quantities import label_quantity, table
-from ssfr.simulation import Simulation, open
+from ssfr.simulation import Simulation
 
 _METRICS = ("r", "rmse", "nmad", "bias", "coverage")
 _IN_DEX = ("rmse", "nmad", "bias")
@@ -61,7 +62,8 @@ class Report:
         >>> ssfr.read_report("run/demo").simulation.settings.projection.deposition
         'point'
         """
-        return open(self._data, self.settings)
+        source = open_source(self._data, self.settings.simulation)
+        return Simulation(self._data, source, self.settings)
 
     @cached_property
     def galaxies(self) -> QTable:

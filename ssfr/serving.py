@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from astropy.table import QTable
 
-from ssfr.components.runtime.extras import require_extras
+from ssfr.components.serving.client.client import ModelClient
 from ssfr.models import Galaxies, as_inputs, prediction_table
 
 
@@ -37,9 +37,9 @@ class Client:
 
     Examples
     --------
-    >>> with ssfr.serve("run/demo/models") as address, ssfr.Client(address) as client:
-    ...     client.address == address
-    True
+    >>> with ssfr.Client("127.0.0.1:8500", label="canary") as client:
+    ...     client.address
+    '127.0.0.1:8500'
     """
 
     def __init__(
@@ -50,9 +50,6 @@ class Client:
         label: str | None = None,
         **options: Any,
     ) -> None:
-        require_extras("serve")
-        from ssfr.components.serving.client.client import ModelClient
-
         self.address = address
         self._client = ModelClient(address, model, version, label, **options)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -122,36 +121,6 @@ class Simulation:
         return table(sample)
 
 
-def open(location: str | PathLike[str], settings: Settings | Mapping[str, Any] | None = None) -> Simulation:
-    """Open a simulation on disk.
-
-    Parameters
-    ----------
-    location
-        A TNG directory: the folder with ``output/`` (and ``postprocessing/``), or ``output/`` itself.
-    settings
-        Setting -> value, by the names that ``ssfr settings`` prints, such as ``{"projection.pixels": 128}``;
-        what is not named has its default. Or all settings of a run, as its report has them.
-
-    Returns
-    -------
-    Simulation
-        Nothing of it is read yet.
-
-    Raises
-    ------
-    InputError
-        No such folder, nothing in it that can be read, or an unknown setting.
-
-    Examples
-    --------
-    >>> ssfr.open("run/demo/universe")
-    <Simulation run/demo/universe: snapshots 99, 95>
-    """
-    chosen = settings if isinstance(settings, Settings) else settings_with(settings or {})
-    return Simulation(str(location), open_source(str(location), chosen.simulation), chosen)
-
-
 def simulate(
     directory: str | PathLike[str],
     *,
@@ -206,4 +175,5 @@ def simulate(
     from ssfr.components.simulation.universe import write_universe
 
     write_universe(Path(directory), merged(UniverseSettings, UniverseSettings(), arguments), SILENT)
-    return open(directory)
+    chosen = settings_with({})
+    return Simulation(str(directory), open_source(str(directory), chosen.simulation), chosen)

@@ -189,7 +189,6 @@ def predict(
     from ssfr.components.serving.client.client import ModelClient
     from ssfr.components.serving.client.inputs import read_inputs
 
-    require_extras("serve")
     settings = load_settings(preset_path("recommended"), parse_overrides(overrides))
     galaxies = read_inputs(inputs)
     if only:
