@@ -190,9 +190,7 @@ def predict(
     from ssfr.components.serving.client.inputs import read_inputs
 
     settings = load_settings(preset_path("recommended"), parse_overrides(overrides))
-    galaxies = read_inputs(inputs)
-    if only:
-        galaxies = galaxies.only(only)
+    galaxies = read_inputs(inputs, only)
     with ModelClient.of(settings.serving, server, model, version, label) as client:
         answer = client.predict(galaxies)
     rows = zip(

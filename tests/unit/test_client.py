@@ -278,12 +278,32 @@ def test_maps_of_ours_are_read_with_galaxy_fields_and_units(tmp_path):
 
 
 def test_galaxies_are_picked_by_name(tmp_path):
-    inputs = read_inputs([write_maps(tmp_path / "maps-099-000.h5")])
-    picked = inputs.only(["Snap99ID2", "Snap99ID0"])
+    files = [write_maps(tmp_path / "maps-099-000.h5")]
+    everything, picked = read_inputs(files), read_inputs(files, ["Snap99ID2", "Snap99ID0"])
     assert picked.names == ("Snap99ID2", "Snap99ID0")
-    np.testing.assert_array_equal(picked.maps, inputs.maps[[2, 0]])
+    np.testing.assert_array_equal(picked.maps, everything.maps[[2, 0]])
+    (tmp_path / "maps-099-001.h5").write_bytes(files[0].read_bytes())
+    files.append(tmp_path / "maps-099-001.h5")
+    with h5py.File(files[1], "a") as file:
+        file["subhalo_id"][...] = [3, 4, 5]
+    assert read_inputs(files, ["Snap99ID4"]).names == ("Snap99ID4",)
     with pytest.raises(InputError, match=r"no galaxy 'Snap98ID2' \(did you mean 'Snap99ID2'"):
-        inputs.only(["Snap98ID2"])
+        read_inputs(files, ["Snap98ID2"])
+
+
+def test_the_maps_of_other_galaxies_are_not_read(tmp_path):
+    path = write_maps(tmp_path / "maps-099-000.h5", count=3)
+    with h5py.File(path, "a") as file:
+        whole = file["maps"][()]
+        del file["maps"]
+        maps = file.create_dataset("maps", data=whole, chunks=(1, 2, 8, 8), compression="gzip")
+        broken = maps.id.get_chunk_info(1)
+    data = bytearray(path.read_bytes())
+    data[broken.byte_offset : broken.byte_offset + broken.size] = bytes(broken.size)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_inputs([path], ["Snap99ID2"]).maps, whole[2:])
+    with pytest.raises(InputError, match=r"maps-099-000\.h5"):
+        read_inputs([path])
 
 
 def test_arrays_are_read_as_one_galaxy_or_many(tmp_path):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tokenize import TokenError
@@ -54,7 +55,7 @@ class Inputs:
     Attributes
     ----------
     names
-        One a galaxy: SnapNIDN where the file tells, else by the file's name.
+        One a galaxy: SnapNIDN where the file says so, else the file's name.
     origins
         The files, in their order.
     maps
@@ -62,11 +63,11 @@ class Inputs:
     images
         (n, P, P, 3) uint8, or None.
     fields, units
-        Of the maps; None where the file does not tell.
+        Of the maps; None where the file does not say.
     """
 
-    names: tuple[str, ...]
-    origins: tuple[Path, ...]
+    names: tuple[str, ...] = ()
+    origins: tuple[Path, ...] = ()
     maps: np.ndarray | None = None
     images: np.ndarray | None = None
     fields: tuple[str, ...] | None = None
@@ -98,17 +99,8 @@ class Inputs:
             if found is not None and found != taken:
                 raise InputError(f"{where}: {name} {', '.join(found)}; the model takes {', '.join(taken)}")
 
-    def only(self, names: Sequence[str]) -> Inputs:
-        """Return some of the galaxies, in the order of `names`.
-
-        Raises
-        ------
-        InputError
-            A name that none of them has.
-        """
-        for name in names:
-            if name not in self.names:
-                raise InputError(f"{self.origins[0]}: no galaxy '{name}'{nearest(name, self.names)}")
+    def of(self, names: Sequence[str]) -> Inputs:
+        """Return some of the galaxies, in the order of `names`, each of which must be there."""
         rows = [self.names.index(name) for name in names]
         return replace(
             self,
@@ -118,7 +110,7 @@ class Inputs:
         )
 
 
-def read_inputs(paths: Sequence[Path]) -> Inputs:
+def read_inputs(paths: Sequence[Path], galaxies: Sequence[str] | None = None) -> Inputs:
     """Read files of one kind.
 
     Parameters
@@ -126,15 +118,23 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
     paths
         Pictures (PNG, JPEG; 8 bits a channel, an alpha channel is dropped), ``.npy`` arrays (F, P, P) or
         (n, F, P, P), or files of maps that ssfr drew.
+    galaxies
+        Names of those to read, in their order; None: all. The maps of the others are not read.
 
     Raises
     ------
     InputError
-        No files, kinds or sizes that don't go together, or a file that can't be read; names the file.
+        No files, kinds or sizes that don't go together, a file that can't be read, or a galaxy that none
+        of them has; names the file.
     """
     if not paths:
         raise InputError("no files to predict; give images (.png), or maps (.npy, .h5)")
-    parts = [_read(path) for path in paths]
+    files = [_open(path) for path in paths]
+    there = [name for file in files for name in file.names]
+    for name in galaxies or ():
+        if name not in there:
+            raise InputError(f"{paths[0]}: no galaxy '{name}'{nearest(name, there)}")
+    parts = [file.read(galaxies) for file in files]
     first = parts[0]
     for path, part in zip(paths[1:], parts[1:], strict=True):
         if (part.maps is None) != (first.maps is None):
@@ -145,7 +145,7 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
             raise InputError(f"{path}: other fields or units than {paths[0]}; predict them apart")
         if part.maps is not None and first.maps is not None and part.maps.shape[1] != first.maps.shape[1]:
             raise InputError(f"{path}: {part.maps.shape[1]} fields, but {paths[0]} has {first.maps.shape[1]}")
-    return Inputs(
+    found = Inputs(
         names=tuple(name for part in parts for name in part.names),
         origins=tuple(paths),
         maps=None if first.maps is None else np.concatenate([p.maps for p in parts if p.maps is not None]),
@@ -155,23 +155,60 @@ def read_inputs(paths: Sequence[Path]) -> Inputs:
         fields=first.fields,
         units=first.units,
     )
+    return found if galaxies is None else found.of(galaxies)
 
 
-def _read(path: Path) -> Inputs:
+@dataclass(frozen=True)
+class _File:
+    """A file whose galaxies are named, and whose arrays are not yet read.
+
+    Attributes
+    ----------
+    names
+        One a galaxy.
+    bytes_each
+        [bytes] that a galaxy takes in memory.
+    arrays
+        From rows, ascending, to the galaxies there, named.
+    """
+
+    path: Path
+    names: tuple[str, ...]
+    bytes_each: int
+    arrays: Callable[[list[int]], Inputs]
+
+    def read(self, galaxies: Sequence[str] | None) -> Inputs:
+        """Read some of the galaxies, by name; None: all."""
+        chosen = set(self.names if galaxies is None else galaxies)
+        rows = [row for row, name in enumerate(self.names) if name in chosen]
+        size = len(rows) * self.bytes_each
+        if size > MAX_DECLARED_GB * 1e9:
+            raise InputError(
+                f"{self.path}: {size / 1e9:.3g} GB of maps, more than {MAX_DECLARED_GB:g};"
+                " predict it in parts"
+            )
+        return replace(self.arrays(rows), names=tuple(self.names[row] for row in rows), origins=(self.path,))
+
+
+def _open(path: Path) -> _File:
     suffix = path.suffix.lower()
     if suffix in _PICTURES:
-        picture = read_image(path, None, MAX_PIXELS)
-        if picture.shape[0] != picture.shape[1]:
-            raise InputError(f"{path}: {picture.shape[1]} x {picture.shape[0]} pixels; expected a square")
-        return Inputs((path.name,), (path,), images=picture[np.newaxis])
+        return _open_picture(path)
     if suffix in _NUMPY:
-        return _read_npy(path)
+        return _open_npy(path)
     if suffix in _HDF5:
-        return _read_h5(path)
+        return _open_h5(path)
     raise InputError(f"{path}: expected one of {', '.join(_PICTURES + _NUMPY + _HDF5)}")
 
 
-def _read_npy(path: Path) -> Inputs:
+def _open_picture(path: Path) -> _File:
+    picture = read_image(path, None, MAX_PIXELS)
+    if picture.shape[0] != picture.shape[1]:
+        raise InputError(f"{path}: {picture.shape[1]} x {picture.shape[0]} pixels; expected a square")
+    return _File(path, (path.name,), picture.nbytes, lambda rows: Inputs(images=picture[np.newaxis][rows]))
+
+
+def _open_npy(path: Path) -> _File:
     try:
         # Mapped, so that a header that declares more than the file holds is an error, not an allocation;
         # and not np.load, which opens archives and pickles too.
@@ -186,37 +223,39 @@ def _read_npy(path: Path) -> Inputs:
         array = array[np.newaxis]
     if array.ndim != 4 or array.shape[2] != array.shape[3]:
         raise InputError(f"{path}: shape {array.shape}; expected (fields, P, P) or (n, fields, P, P)")
-    _check_size(path, array.size * 4)
     single = len(array) == 1
     names = tuple(path.stem if single else f"{path.stem}[{row}]" for row in range(len(array)))
-    return Inputs(names, (path,), maps=np.array(array, dtype=np.float32))
+    bytes_each = math.prod(array.shape[1:]) * 4
+    return _File(path, names, bytes_each, lambda rows: Inputs(maps=array[rows].astype(np.float32)))
 
 
-def _read_h5(path: Path) -> Inputs:
+def _open_h5(path: Path) -> _File:
     members = survey(path, "")
     declared = members.field("maps")
     identity = [members.field(name) for name in ("snapshot", "subhalo_id")]
     attributes = read_attributes(path)
     if len(declared.shape) != 4 or any(column.shape != declared.shape[:1] for column in identity):
         raise InputError(f"{path}: maps of shape {declared.shape}; expected (n, fields, P, P)")
-    _check_size(path, declared.nbytes)
     with readable(path), h5py.File(path, "r") as file:
-        maps = file["maps"][()]
         snapshots, subhalos = file["snapshot"][()], file["subhalo_id"][()]
+
+    def arrays(rows: list[int]) -> Inputs:
+        with readable(path), h5py.File(path, "r") as file:
+            maps = file["maps"][rows]
+        if attributes.is_images:
+            return Inputs(images=np.ascontiguousarray(maps.transpose(0, 2, 3, 1)))
+        maps = maps.astype(np.float32, copy=False)
+        return Inputs(maps=maps, fields=attributes.fields, units=attributes.units)
+
     if attributes.is_images:
         names = _picture_names(path, snapshots, subhalos)
-        return Inputs(names, (path,), images=np.ascontiguousarray(maps.transpose(0, 2, 3, 1)))
-    return Inputs(
-        tuple(f"Snap{s}ID{i}" for s, i in zip(snapshots, subhalos, strict=True)),
-        (path,),
-        maps=maps.astype(np.float32, copy=False),
-        fields=attributes.fields,
-        units=attributes.units,
-    )
+    else:
+        names = tuple(f"Snap{s}ID{i}" for s, i in zip(snapshots, subhalos, strict=True))
+    return _File(path, names, declared.nbytes // max(len(names), 1), arrays)
 
 
 def _picture_names(path: Path, snapshots: np.ndarray, subhalos: np.ndarray) -> tuple[str, ...]:
-    """Return the names of an image catalogue's galaxies: of their files, which the sample beside tells."""
+    """Return the names of an image catalogue's galaxies: of their files, from the sample beside it."""
     sample = path.parent / "sample.parquet"
     if not sample.is_file():
         return tuple(f"{path.stem}[{row}]" for row in range(len(subhalos)))
@@ -232,10 +271,3 @@ def _picture_names(path: Path, snapshots: np.ndarray, subhalos: np.ndarray) -> t
     stems = [str(PurePosixPath(file).with_suffix("")) for file in catalogue["file"]]
     unique = len(set(stems)) == len(stems)
     return tuple(str(PurePosixPath(file).with_suffix("")) if unique else str(file) for file in files)
-
-
-def _check_size(path: Path, nbytes: int) -> None:
-    if nbytes > MAX_DECLARED_GB * 1e9:
-        raise InputError(
-            f"{path}: {nbytes / 1e9:.3g} GB of maps, more than {MAX_DECLARED_GB:g}; predict it in parts"
-        )
