@@ -1,27 +1,28 @@
 """Pickles of the thesis (allsfr.pkl, valid.pkl): lists of number arrays, read without running anything.
 
-A pickle is a program. Here it may name nothing but the few functions with which numpy writes an
-array, and even these are replaced by inert stand-ins that only remember what they were given; arrays
-are made afterwards, from checked bytes.
+A pickle is a program. Here it can name nothing but the functions with which numpy writes an array. They are
+stand-ins: numpy's own trust the pickle, which could make them reserve any amount of memory, or mark numbers
+as pointers to objects.
 """
 
 from __future__ import annotations
 
 import io
-import math
 import pickle
 import pickletools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ssfr.components.errors import InputError
 
 MAX_BYTES = 256 * 1024 * 1024
 
-_FORBIDDEN_OPCODES = {"INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"}
+_FORBIDDEN_OPCODES = {"EXT1", "EXT2", "EXT4", "PERSID", "BINPERSID"}
 _NUMBER_TYPE = re.compile(r"[<>|=]?[fiu][1248]")
 _DAMAGE = (
     pickle.UnpicklingError, EOFError, ValueError, TypeError, KeyError, IndexError, AttributeError,
@@ -29,7 +30,7 @@ _DAMAGE = (
 )  # fmt: skip
 
 
-def load_arrays(path: Path) -> list[np.ndarray]:
+def load_arrays(path: Path) -> list[NDArray[np.float64 | np.int64]]:
     """Read a pickled list that holds one array of numbers (or one list of numbers) a snapshot.
 
     Parameters
@@ -58,97 +59,90 @@ def load_arrays(path: Path) -> list[np.ndarray]:
         loaded = _Unpickler(path, data).load()
         if not isinstance(loaded, list | tuple):
             raise InputError(f"{path}: expected a list with one array a snapshot, found another object")
-        return [_as_array(path, index, item) for index, item in enumerate(loaded)]
+        entries = [item.values if isinstance(item, _Array) else item for item in loaded]
+        # Every number takes a byte or more; only one list named again and again has more of them.
+        if sum(len(entry) for entry in entries if isinstance(entry, list | np.ndarray)) > len(data):
+            _refuse(path, "one list many times")
+        return [_as_array(path, index, entry) for index, entry in enumerate(entries)]
     except _DAMAGE as error:
         raise InputError(
-            f"{path}: not a whole pickle of number arrays ({' '.join(str(error).split())})"
+            f"{path}: not a complete pickle of number arrays ({' '.join(str(error).split())})"
         ) from None
 
 
-class _Inert:
-    """Takes no state, so that a pickle's BUILD can alter neither it nor its class."""
-
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("state where none belongs")
+def _text(text: Any) -> str:
+    return text.decode("latin1") if isinstance(text, bytes) else str(text)
 
 
-class _Type(_Inert):
-    """Stands for numpy.dtype."""
+class _Type:
+    """Stands for numpy.dtype: a name, and of its state only the byte order."""
 
     def __init__(self, name: Any, *_: Any) -> None:
-        self.name = name.decode("latin1") if isinstance(name, bytes) else name
-        self.order = "="
+        self.name = _text(name)
 
     def __setstate__(self, state: Any) -> None:
-        self.order = state[1].decode("latin1") if isinstance(state[1], bytes) else state[1]
-
-    def resolve(self) -> np.dtype[Any]:
-        name = f"{'' if self.order == '|' else self.order}{str(self.name).lstrip('<>|=')}"
-        if not _NUMBER_TYPE.fullmatch(name):
-            raise pickle.UnpicklingError(f"array of type {self.name!r}; expected numbers")
-        return np.dtype(name)
+        self.name = _text(state[1]).strip("|") + self.name.lstrip("<>|=")
 
 
-class _Array(_Inert):
-    """Stands for an array that is made empty and then given its state."""
+class _Array:
+    """Stands for an array that is made empty, and then given its state."""
 
     def __init__(self, *_: Any) -> None:
-        self.shape: Any = None
-        self.type: Any = None
-        self.data: Any = None
+        self.values: Any = None
 
     def __setstate__(self, state: Any) -> None:
-        _, self.shape, self.type, _, self.data = state
-
-    def resolve(self) -> np.ndarray:
-        data = self.data.encode("latin1") if isinstance(self.data, str) else self.data
-        if not (isinstance(self.type, _Type) and isinstance(data, bytes | bytearray)):
-            raise pickle.UnpicklingError("array of objects; expected numbers")
-        dtype = self.type.resolve()
-        if len(self.shape) != 1 or math.prod(self.shape) * dtype.itemsize != len(data):
-            raise pickle.UnpicklingError(f"array of shape {self.shape} with {len(data)} bytes of data")
-        return np.frombuffer(data, dtype)
+        _, shape, dtype, _, data = state
+        self.values = _from_buffer(data, dtype, shape)
 
 
-class _Buffer(_Array):
-    """Stands for an array that protocol 5 makes from a buffer."""
+def _inert(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function what the classes here have: a pickle's BUILD can't alter it."""
 
-    def __init__(self, data: Any, dtype: Any, shape: Any, *_: Any) -> None:
-        self.data, self.type, self.shape = data, dtype, shape
-
-    def __setstate__(self, state: object) -> None:
+    def refuse(_: object) -> None:
         raise pickle.UnpicklingError("state where none belongs")
 
-
-class _Scalar(_Buffer):
-    """Stands for a numpy scalar."""
-
-    def __init__(self, dtype: Any, data: Any) -> None:
-        super().__init__(data, dtype, (1,))
+    vars(function)["__setstate__"] = refuse
+    return function
 
 
-class _Latin1(bytes):
-    """Stands for _codecs.encode and an empty bytes(), with which protocols 0 to 2 write bytes."""
+@_inert
+def _from_buffer(data: Any, dtype: Any, shape: Any, *_: Any) -> NDArray[Any]:
+    """Return numbers, of which there are as many as there are bytes for."""
+    if isinstance(data, str):
+        data = data.encode("latin1")
+    if not (isinstance(dtype, _Type) and _NUMBER_TYPE.fullmatch(dtype.name)):
+        raise pickle.UnpicklingError(f"array of type {getattr(dtype, 'name', dtype)!r}; expected numbers")
+    number = np.dtype(dtype.name)
+    if not isinstance(data, bytes | bytearray) or len(shape) != 1:
+        raise pickle.UnpicklingError(f"array of shape {shape}; expected a row of numbers")
+    if shape[0] * number.itemsize != len(data):
+        raise pickle.UnpicklingError(f"array of shape {shape} with {len(data)} bytes of data")
+    return np.frombuffer(data, number)
 
-    def __new__(cls, text: Any = "", encoding: Any = "latin1") -> _Latin1:
-        if encoding != "latin1" or not isinstance(text, str):
-            raise pickle.UnpicklingError("encoded text where bytes belong")
-        return super().__new__(cls, text.encode("latin1"))
 
-    def __setstate__(self, state: object) -> None:
-        raise pickle.UnpicklingError("state where none belongs")
+@_inert
+def _scalar(dtype: Any, data: Any) -> Any:
+    return _from_buffer(data, dtype, (1,))[0].item()
 
 
-_CORE = ("numpy.core", "numpy._core")
+@_inert
+def _latin1(text: Any = "", encoding: Any = "latin1") -> bytes:
+    """Return bytes as protocols 0 to 2 write them: by _codecs.encode, or an empty bytes()."""
+    if encoding != "latin1" or not isinstance(text, str):
+        raise pickle.UnpicklingError("encoded text where bytes belong")
+    return text.encode("latin1")
+
+
 _ALLOWED: dict[tuple[str, str], Any] = {
-    ("numpy", "ndarray"): "numpy.ndarray",
+    ("numpy", "ndarray"): None,  # named, but never called
     ("numpy", "dtype"): _Type,
-    ("_codecs", "encode"): _Latin1,
-    ("__builtin__", "bytes"): _Latin1,
-    **{(f"{core}.multiarray", "_reconstruct"): _Array for core in _CORE},
-    **{(f"{core}.multiarray", "scalar"): _Scalar for core in _CORE},
-    **{(f"{core}.numeric", "_frombuffer"): _Buffer for core in _CORE},
+    ("_codecs", "encode"): _latin1,
+    ("__builtin__", "bytes"): _latin1,
 }
+for _core in ("numpy.core", "numpy._core"):
+    _ALLOWED[f"{_core}.multiarray", "_reconstruct"] = _Array
+    _ALLOWED[f"{_core}.multiarray", "scalar"] = _scalar
+    _ALLOWED[f"{_core}.numeric", "_frombuffer"] = _from_buffer
 
 
 class _Unpickler(pickle.Unpickler):
@@ -178,14 +172,10 @@ def _check_opcodes(path: Path, data: bytes) -> None:
             _refuse(path, f"memo entry {argument}")
 
 
-def _as_array(path: Path, index: int, item: Any) -> np.ndarray:
-    if isinstance(item, _Array):
-        array = item.resolve()
-    elif isinstance(item, list | tuple):
-        numbers = [part.resolve()[0].item() if isinstance(part, _Scalar) else part for part in item]
-        if not all(isinstance(number, int | float) for number in numbers):
-            raise InputError(f"{path}: entry {index} holds something that is not a number")
-        array = np.array(numbers) if numbers else np.zeros(0)
-    else:
+def _as_array(path: Path, index: int, entry: Any) -> NDArray[np.float64 | np.int64]:
+    if not isinstance(entry, list | tuple | np.ndarray):
         raise InputError(f"{path}: entry {index} is not an array of numbers")
+    if isinstance(entry, list | tuple) and not all(isinstance(number, int | float) for number in entry):
+        raise InputError(f"{path}: entry {index} holds something that is not a number")
+    array = np.array(entry) if len(entry) else np.zeros(0)
     return array.astype(np.float64) if array.dtype.kind == "f" else array.astype(np.int64)

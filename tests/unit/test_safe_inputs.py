@@ -222,6 +222,7 @@ def test_tricks_of_the_pickle_language_are_refused(tmp_path: Path, program: byte
         b"\x80\x04]\x94(",
         b"\x80\x02cnumpy\ndtype\n(K\x03X\x01\x00\x00\x00<tb.",  # state on a class
         b"\x80\x02cnumpy\ndtype\nN}X\x07\x00\x00\x00resolveK\x01s\x86b.",  # attributes on a class
+        b"\x80\x02c_codecs\nencode\nN}X\x0c\x00\x00\x00__defaults__Ns\x86b.",  # attributes on a function
         b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00zip\x86R.",
         b"\x80\x02]cnumpy\nndarray\nK\x01\x85Ra.",  # a call of what is no function
         b"\x80\x02]ccopyreg\n",
@@ -229,7 +230,7 @@ def test_tricks_of_the_pickle_language_are_refused(tmp_path: Path, program: byte
 )
 def test_damaged_or_misused_pickles_are_one_clear_line(tmp_path: Path, program: bytes) -> None:
     (tmp_path / "a.pkl").write_bytes(program)
-    with pytest.raises(InputError, match="not a whole pickle of number arrays"):
+    with pytest.raises(InputError, match="not a complete pickle of number arrays"):
         load_arrays(tmp_path / "a.pkl")
 
 
@@ -248,6 +249,32 @@ def test_damaged_or_misused_pickles_are_one_clear_line(tmp_path: Path, program: 
 def test_a_pickle_of_something_else_is_refused(tmp_path: Path, thing: Any, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_arrays(dumped(tmp_path / "a.pkl", thing))
+
+
+def test_a_list_that_is_named_again_and_again_is_refused(tmp_path: Path) -> None:
+    """Each takes two bytes in the file, and could take any number of megabytes in memory."""
+    path = dumped(tmp_path / "a.pkl", [[0.5] * 10_000] * 1_000)
+    with pytest.raises(InputError, match="one list many times"):
+        load_arrays(path)
+
+
+def test_numpy_reserves_nothing_for_an_array_without_data(tmp_path: Path) -> None:
+    program = (
+        b"\x80\x02]cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\n(\x8a\x05\0\0\0\0\1tU\x01d\x87Ra."
+    )
+    (tmp_path / "a.pkl").write_bytes(program)
+    with pytest.raises(InputError, match="entry 0 is not an array of numbers"):
+        load_arrays(tmp_path / "a.pkl")
+
+
+def test_numbers_can_not_be_made_pointers_to_objects(tmp_path: Path) -> None:
+    """The state of a numpy dtype has flags; numpy would believe that these floats are references."""
+    data = pickle.dumps([np.array([1.0, 2.0])], protocol=2)
+    path = tmp_path / "a.pkl"
+    assert data.count(b"K\x00tq") == 1
+    path.write_bytes(data.replace(b"K\x00tq", b"K\x01tq"))
+    assert [array.tolist() for array in load_arrays(path)] == [[1.0, 2.0]]
+    assert not load_arrays(path)[0].dtype.hasobject
 
 
 def test_an_array_that_declares_more_than_it_holds_is_refused(tmp_path: Path) -> None:
