@@ -1,6 +1,6 @@
 """The synthetic universe's box and clock: TNG50's header, flat Lambda-CDM without radiation.
 
-The two closed forms stay here although the rest uses astropy: astropy searches for the scale factor at an age,
+The two closed forms stay here although the rest uses astropy: it searches for the scale factor at an age,
 star by star, and the last digit of its ages differs, which would move the galaxies of every universe
 that a seed stands for. The tests compare with astropy.
 """
