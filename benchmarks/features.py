@@ -25,11 +25,11 @@ def run() -> list[dict[str, Any]]:
         ``features`` [images/s] with float32 as the peer, and ``features_error``: the relative L2
         difference of bfloat16 features from those of float32, beside bfloat16's own rounding, 2^-8.
     """
-    from ssfr.components.models.networks import VGG16_PIXELS, build_backbone
+    from ssfr.components.models.vgg16 import PIXELS, build_backbone
     from ssfr.components.models.weights import random_weights
 
     generator = np.random.default_rng(0)
-    images = generator.normal(0, 60, (_BATCH, VGG16_PIXELS, VGG16_PIXELS, 3)).astype(np.float32)
+    images = generator.normal(0, 60, (_BATCH, PIXELS, PIXELS, 3)).astype(np.float32)
     backbones = {dtype: build_backbone(dtype=dtype) for dtype in ("float32", "bfloat16")}
     features, seconds = {}, {}
     for dtype, backbone in backbones.items():

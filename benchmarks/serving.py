@@ -32,8 +32,8 @@ from benchmarks.figure import row
 from ssfr.components.config import ServingSettings, TrainingSettings
 from ssfr.components.deployment.export import Example, export
 from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
+from ssfr.components.models.architecture import architecture_of
 from ssfr.components.models.folder import write_model
-from ssfr.components.models.networks import build_network
 from ssfr.components.runtime.processes import die_with
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.serving.client.client import ModelClient
@@ -191,7 +191,7 @@ def write_random_model(folder: Path, model: str, spec: ImageSpec, seed: int = 0)
             "loss": "mse" if model == "vgg16" else "gaussian_nll",
         }
     )
-    network = build_network(settings, spec, seed)
+    network = architecture_of(settings).network(spec, seed)
     folder.mkdir()
     interval = {"kind": "scaled_sigma", "factor": 1.0}
     if model == "vgg16":
@@ -204,7 +204,7 @@ def write_random_model(folder: Path, model: str, spec: ImageSpec, seed: int = 0)
         "label": {"offset": -10.5, "scale": 0.5},
         "interval": interval,
         "seed": seed,
-        "backbone": network.backbone,
+        "backbone": network.frozen.origin,
     }
     write_model(folder, description, network.trained.get_weights())
     return folder

@@ -96,7 +96,8 @@ def _seconds(work: Callable[[], Any]) -> float:
 
 def _features(images: np.ndarray) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Return seconds an image, and the features of all images, for each type."""
-    from ssfr.components.models.networks import build_backbone, traced
+    from ssfr.components.models.outputs import traced
+    from ssfr.components.models.vgg16 import build_backbone
     from ssfr.components.models.weights import random_weights
 
     backbones = {dtype: build_backbone(dtype=dtype) for dtype in _DTYPES}
@@ -134,7 +135,7 @@ def _thesis(**changes: Any) -> Any:
 
 
 def _head(features: np.ndarray, mean: float, seed: int = 1) -> Any:
-    from ssfr.components.models.networks import build_head, wake_head
+    from ssfr.components.models.vgg16 import build_head, wake_head
     from ssfr.components.models.weights import random_weights
 
     head = build_head("linear")
@@ -201,7 +202,7 @@ def time_epochs(path: str, dtype: Literal["bfloat16", "float32"], way: str, thre
     threads
         Of TensorFlow; 0: as many as there are processors.
     """
-    from ssfr.components.models.networks import LOSSES
+    from ssfr.components.models.outputs import LOSSES
     from ssfr.components.runtime.progress import SILENT
     from ssfr.components.training.features import FeatureFile
     from ssfr.components.training.loop import Dataset, build_optimizer, build_step, train_epoch
@@ -241,7 +242,8 @@ def _whole_step_s(images: np.ndarray) -> float:
     """Return seconds of a step of the thesis' way: VGG16, frozen, and the head as one model, model.fit."""
     import keras
 
-    from ssfr.components.models.networks import LOSSES, build_backbone, build_head
+    from ssfr.components.models.outputs import LOSSES
+    from ssfr.components.models.vgg16 import build_backbone, build_head
     from ssfr.components.models.weights import random_weights
 
     inputs = keras.Input(images.shape[1:])

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from ssfr.components.config import CompactSettings, ServingSettings, TrainingSettings
 from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
+from ssfr.components.models.architecture import architecture_of
 from ssfr.components.models.folder import write_model
-from ssfr.components.models.networks import build_network
 from ssfr.components.serving.protocol.tensors import to_proto
 from ssfr.components.serving.protocol.wire_pb2 import ModelSpec, PredictionLog, PredictLog, PredictRequest
 from ssfr.components.serving.repository.folder import DESCRIPTION, WARMUP
@@ -81,7 +81,7 @@ def write_random_model(folder: Path, spec: ImageSpec, seed: int = 0, offset: flo
         compact = CompactSettings(input_pixels=16, widths=(8, 16), dense=8)
         settings = TrainingSettings(compact=compact)
         interval = {"kind": "scaled_sigma", "factor": 1.1}
-    network = build_network(settings, spec, seed)
+    network = architecture_of(settings).network(spec, seed)
     folder.mkdir(parents=True)
     write_model(
         folder,
@@ -99,7 +99,7 @@ def write_random_model(folder: Path, spec: ImageSpec, seed: int = 0, offset: flo
             },
             "interval": interval,
             "seed": seed,
-            "backbone": network.backbone,
+            "backbone": network.frozen.origin,
         },
         network.trained.get_weights(),
     )

@@ -18,12 +18,8 @@ from ssfr.components.config.data import (
     SimulationSettings,
     SplitSettings,
 )
-from ssfr.components.config.learning import (
-    CompactSettings,
-    EvaluationSettings,
-    TrainingSettings,
-    Vgg16Settings,
-)
+from ssfr.components.config.learning import EvaluationSettings, TrainingSettings
+from ssfr.components.config.models import CompactSettings, Cost, ModelSettings, Vgg16Settings
 from ssfr.components.config.section import Fraction, Positive
 from ssfr.components.config.service import DeploymentSettings, ServingSettings
 from ssfr.components.config.settings import Settings, load_settings, parse_settings, settings_with
@@ -34,12 +30,14 @@ __all__ = [
     "Case",
     "CatalogSettings",
     "CompactSettings",
+    "Cost",
     "DeploymentSettings",
     "EvaluationSettings",
     "Filter",
     "Fraction",
     "ImageCatalogSettings",
     "LabelSettings",
+    "ModelSettings",
     "Positive",
     "PreprocessingSettings",
     "ProjectionSettings",

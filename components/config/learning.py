@@ -6,46 +6,13 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from ssfr.components.config.models import ModelSections
 from ssfr.components.config.section import Positive, Section
 
 
-class CompactSettings(Section):
-    """The small network trained from scratch."""
+class TrainingSettings(ModelSections):
+    """Which network is trained, and how."""
 
-    input_pixels: int = Field(
-        64,
-        ge=16,
-        description="a side; maps are reduced to four means of each block of pixels, up to the largest",
-    )
-    local_widths: tuple[int, ...] = Field((16, 16), min_length=1, description="layers that see single pixels")
-    widths: tuple[int, ...] = Field(
-        (16, 32), max_length=4, description="channels of each stage of convolutions; each halves the image"
-    )
-    dense: int = Field(64, ge=1)
-    dropout: float = Field(0.3, ge=0, lt=1, description="of what the convolutions say")
-
-
-class Vgg16Settings(Section):
-    """The thesis' network: frozen VGG16, trained head (309,186 parameters)."""
-
-    weights: str = Field(
-        "imagenet",
-        description="imagenet (Keras' cache), the path of the published no-top file, or random (on explicit request)",
-    )
-    features: Literal["bfloat16", "float32"] = Field(
-        "bfloat16", description="type in which features are computed and cached"
-    )
-    preprocess_input: bool = Field(True, description="false: raw 0..255 [15]")
-    last_activation: Literal["linear", "relu"] = Field(
-        "linear", description="relu can die and cannot go below 0 [14]"
-    )
-    feature_batch: int = Field(16, ge=1)
-
-
-class TrainingSettings(Section):
-    """How a network is trained."""
-
-    model: Literal["compact", "vgg16"] = "compact"
     optimizer: Literal["adamw", "adadelta"] = Field("adamw", description="adadelta: the thesis' [16]")
     learning_rate: Positive | None = Field(
         None,
@@ -65,13 +32,16 @@ class TrainingSettings(Section):
         "gaussian_nll", description="the first predicts its own uncertainty [14]"
     )
     augment: bool = Field(
-        True, description="flips and quarter turns of face-on maps (compact only; a face-on view has no up)"
+        True,
+        description="flips and quarter turns of face-on maps (of models that see images; a face-on view has no up)",
     )
     seeds: int = Field(
         3, ge=1, description="networks a case, from seed, seed + 1, ...; the first is the one that is served"
     )
     restarts: int = Field(
-        2, ge=0, description="fresh starts of a network that dies or diverges, from other weights; told [14]"
+        2,
+        ge=0,
+        description="fresh starts of a network that dies or diverges, from other weights; reported [14]",
     )
     milestones: tuple[Annotated[int, Field(ge=1)], ...] = Field(
         (),
@@ -87,8 +57,6 @@ class TrainingSettings(Section):
         ge=1,
         description="cases trained at the same time; on one machine, Kubeflow's runner does two at most",
     )
-    compact: CompactSettings = CompactSettings()
-    vgg16: Vgg16Settings = Vgg16Settings()
 
     @property
     def rate(self) -> float:
@@ -97,12 +65,15 @@ class TrainingSettings(Section):
             return self.learning_rate
         if self.optimizer == "adadelta":
             return 1.0
-        return 5e-3 if self.model == "compact" else 2e-4
+        return self.section.default_rate
 
     @model_validator(mode="after")
     def _loss_fits_model(self) -> Self:
-        if self.model == "vgg16" and self.loss == "gaussian_nll":
-            raise ValueError("the head of vgg16 has one output: use loss: mse")
+        losses = self.section.losses
+        if self.loss not in losses:
+            raise ValueError(
+                f"the outputs of {self.model} do not fit loss: {self.loss}: use loss: {losses[0]}"
+            )
         return self
 
 

@@ -77,10 +77,9 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _model_fits_images(self) -> Self:
-        if self.training.model == "vgg16" and self.projection.pixels != 256:
-            raise ValueError(
-                f"training.model vgg16 needs projection.pixels 256, not {self.projection.pixels}"
-            )
+        eight_bits = self.preprocessing.pixel_type == "uint8"
+        for case in self.cases:
+            self.training.section.check(self.projection.pixels, 3 if eight_bits else len(case.channels))
         if self.preprocessing.pixel_type == "float32" and self.preprocessing.normalisation != "training":
             raise ValueError(
                 "preprocessing.normalisation: with pixel_type float32 only 'training' is possible"
@@ -89,23 +88,6 @@ class Settings(Section):
             raise ValueError(
                 "preprocessing.stretch_negative: even is the thesis' stretch to 8 bits, and needs pixel_type:"
                 " uint8"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _compact_fits_images(self) -> Self:
-        if self.training.model != "compact":
-            return self
-        pixels, compact = self.projection.pixels, self.training.compact
-        side = min(pixels, compact.input_pixels)
-        if pixels % side:
-            raise ValueError(
-                f"training.compact.input_pixels: {side} does not divide projection.pixels {pixels}"
-            )
-        if side < 2 ** len(compact.widths):
-            raise ValueError(
-                f"training.compact.widths: {len(compact.widths)} stages halve the image as often, and one of"
-                f" {side} pixels is too small for that"
             )
         return self
 

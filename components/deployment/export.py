@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
+from ssfr.components.config import TrainingSettings
 from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.imagesets.transform import composite, eight_bits
 from ssfr.components.labels.served import outputs_of
@@ -26,9 +27,6 @@ from ssfr.components.storage.artifact import atomic_file, publish, sha256_json, 
 
 FORMAT = 3
 """Of what is exported: part of a model's digest, so that a new form is a new version."""
-
-_ONE_THREAD = ("compact",)
-"""Models whose operations, on one galaxy, take no longer than waking a second thread: they are not split."""
 
 _KNOWN_ANSWER_TOLERANCE_DEX = 1e-2
 """Between machines: above what float32 noise does to pixels that are cut to 8 bits, below a label's worth."""
@@ -91,7 +89,7 @@ def describe(predictor: Predictor, model_dir: Path, study: Mapping[str, Any]) ->
         "weighting": spec.weighting,
         "outputs": _units(model["label"]),
         "interval": model["interval"],
-        "one_thread": model["model"] in _ONE_THREAD,
+        "one_thread": TrainingSettings.model_validate(model["training"]).section.one_thread,
         "model_digest": model_digest(model_dir),
         **study,
     }

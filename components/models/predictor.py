@@ -16,14 +16,9 @@ from ssfr.components.config import TrainingSettings
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.imagesets.transform import images, images_from_pictures
+from ssfr.components.models.architecture import Network, architecture_of
 from ssfr.components.models.folder import DESCRIPTION, read_description, read_weights
-from ssfr.components.models.networks import (
-    Network,
-    build_network,
-    build_trained,
-    mean_and_log_variance,
-    traced,
-)
+from ssfr.components.models.outputs import mean_and_log_variance, traced
 from ssfr.components.models.weights import VGG16_MD5
 
 Outputs = dict[str, Any]
@@ -98,22 +93,21 @@ class Predictor:
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
             key = ".".join(str(part) for part in problem["loc"])
-            raise InputError(
-                f"{directory / DESCRIPTION}: {key}: {problem['msg'].lower()}; train it again"
-            ) from None
-        backbone = description["backbone"]
+            said = problem["msg"].lower().removeprefix("value error, ")
+            raise InputError(f"{directory / DESCRIPTION}: {key}: {said}; train it again") from None
+        backbone, model = description["backbone"], architecture_of(settings)
         if beside is None:
             # A random backbone is that of the run's first seed, for every network of the case.
             seed = (backbone or {}).get("seed", description["seed"])
-            network = build_network(settings, spec, seed, expected_md5=expected_md5)
+            network = model.network(spec, seed, expected_md5=expected_md5)
         elif beside.spec == spec:
-            network = replace(beside.network, trained=build_trained(settings, spec, description["seed"]))
+            network = replace(beside.network, trained=model.trained(spec, description["seed"]))
         else:
             raise InputError(f"{directory / DESCRIPTION}: spec: not that of the network it is used beside")
-        if network.backbone != backbone:
+        if network.frozen.origin != backbone:
             raise InputError(
-                f"{directory / DESCRIPTION}: trained with other weights of VGG16 than those at"
-                f" '{settings.vgg16.weights}'; put the right file there or train it again"
+                f"{directory / DESCRIPTION}: trained with other published weights than those at"
+                f" '{settings.section.published_weights}'; put the right file there or train it again"
             )
         network.trained.set_weights(read_weights(directory, description))
         label = description["label"]
@@ -191,7 +185,7 @@ class Predictor:
             rows = ops.cond(count > 0, lambda: network_input, lambda: blank)
         else:
             rows = network_input if known else blank
-        return self.network.frozen(rows), count
+        return self.network.frozen.run(rows), count
 
     def answers(self, features: Any, count: Any) -> Outputs:
         """Return the answers for the first `count` rows of features."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssfr.components.config import TrainingSettings
 from ssfr.components.report import prose
 from ssfr.components.report.study import SET_NAMES, Study, interval
 from ssfr.components.report.tables import SCORES
@@ -104,10 +105,7 @@ def _use(study: Study) -> list[str]:
 def _licence(study: Study) -> list[str]:
     lines = [f"{_LICENCE}. The terms of the data it was trained on apply as well."]
     if (study.models[study.best].get("backbone") or {}).get("weights") not in (None, "random"):
-        lines.append(
-            "The frozen backbone holds VGG16's published ImageNet weights (Visual Geometry Group, Oxford; "
-            "CC BY 4.0)."
-        )
+        lines.append(TrainingSettings.class_of(study.models[study.best]["model"]).licence)
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ssfr.components.config import TrainingSettings
 from ssfr.components.labels.registry import label_of
 from ssfr.components.report.study import SET_NAMES, SMALL_GROUPS, Study, interval
 from ssfr.components.statistics.verdict import findings
@@ -40,12 +41,10 @@ def cases_in_words(study: Study) -> str:
 
 def network(model: Mapping[str, Any]) -> str:
     """Return a model's network and its size."""
-    name = {"compact": "compact CNN", "vgg16": "VGG16, frozen, with a trained head"}.get(
-        model["model"], model["model"]
-    )
     parameters = model["parameters"]
     frozen = f", {parameters['frozen']:,} frozen" if parameters["frozen"] else ""
-    return f"{name}: {parameters['trainable']:,} trainable parameters{frozen}"
+    title = TrainingSettings.class_of(model["model"]).title
+    return f"{title}: {parameters['trainable']:,} trainable parameters{frozen}"
 
 
 def weights(model: Mapping[str, Any]) -> str:

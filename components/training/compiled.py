@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from ssfr.components.models.networks import given_dropout
+from ssfr.components.models.layers import given_dropout
 
 Arrays = tuple[Any, Any] | None
 """Features (n, ...) and labels (n, 1) of all galaxies, or None."""

@@ -14,7 +14,8 @@ from keras import ops
 
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.reader import ImageSet
-from ssfr.components.models.networks import Network, traced
+from ssfr.components.models.architecture import Network
+from ssfr.components.models.outputs import traced
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import read_json, write_json
 
@@ -135,7 +136,7 @@ def compute_features(
     InputError
         A feature is not finite; the message names the galaxy.
     """
-    frozen = traced(network.frozen)
+    frozen = traced(network.frozen.run)
 
     def compute(part: slice) -> np.ndarray:
         images = ops.convert_to_tensor(image_set.images(np.arange(part.start, part.stop)))

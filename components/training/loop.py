@@ -17,7 +17,8 @@ import numpy as np
 
 from ssfr.components.config import TrainingSettings
 from ssfr.components.errors import InputError
-from ssfr.components.models.networks import LOSSES, dropouts
+from ssfr.components.models.layers import dropouts
+from ssfr.components.models.outputs import LOSSES
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import atomic_file
 from ssfr.components.training.compiled import Step
@@ -169,12 +170,11 @@ def build_step(
     resident = None
     if not _augments(settings) and data.features.nbytes <= _RESIDENT_BYTES:
         resident = np.asarray(data.features), data.labels[:, None]
-    fused = settings.model == "vgg16"
-    return Step(network, optimizer, LOSSES[settings.loss], data.unit, fused, resident)
+    return Step(network, optimizer, LOSSES[settings.loss], data.unit, settings.section.fused, resident)
 
 
 def _augments(settings: TrainingSettings) -> bool:
-    return settings.augment and settings.model == "compact"
+    return settings.augment and settings.section.turns
 
 
 def predict(network: keras.Model, data: Dataset, rows: np.ndarray) -> np.ndarray:
@@ -261,8 +261,8 @@ def _check_alive(
     if np.ptp(outputs) > 0 or np.ptp(data.labels[some]) == 0:
         return
     way_out = f"change seed or lower training.learning_rate (now {settings.rate:g})"
-    if settings.model == "vgg16" and settings.vgg16.last_activation == "relu":
-        way_out = "set training.vgg16.last_activation: linear, or " + way_out
+    if settings.section.last_unit == "ReLU":
+        way_out = f"{settings.section.way_out_when_dead}, or {way_out}"
     raise BrokenTrainingError(
         f"case '{name}': after epoch {epoch} the network answers {outputs[0]:g} for every galaxy: its ReLUs"
         f" are dead and no longer learn; {way_out}"

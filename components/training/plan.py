@@ -14,6 +14,7 @@ import pandas as pd
 
 from ssfr.components.config import Case, Settings, TrainingSettings
 from ssfr.components.errors import InputError, nearest
+from ssfr.components.labels.registry import label_of
 from ssfr.components.models.weights import VGG16_MD5, published_file
 
 AUDITS = ("random", "tree", "halo")
@@ -97,10 +98,12 @@ def check_settings(settings: Settings, expected_md5: str = VGG16_MD5) -> None:
     Raises
     ------
     InputError
-        VGG16's weights are asked for and are not there, or are others.
+        There is no such label, or the published weights that the model starts from are absent or others.
     """
-    if settings.training.model == "vgg16" and settings.training.vgg16.weights != "random":
-        published_file(settings.training.vgg16.weights, expected_md5)
+    label_of(settings.preprocessing.label)
+    weights = settings.training.section.published_weights
+    if weights is not None:
+        published_file(weights, expected_md5)
 
 
 def read_galaxies(prepared_dir: Path, planned: Sequence[Fit], training: TrainingSettings) -> pd.DataFrame:

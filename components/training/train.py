@@ -17,6 +17,7 @@ from ssfr.components.config import Settings, TrainingSettings
 from ssfr.components.imagesets.reader import ImageSet, MapReader
 from ssfr.components.imagesets.spec import ImageSpec, load_spec
 from ssfr.components.labels.registry import label_of
+from ssfr.components.models.architecture import Architecture, Frozen, architecture_of
 from ssfr.components.models.folder import (
     HISTORY,
     failure,
@@ -27,12 +28,7 @@ from ssfr.components.models.folder import (
     write_model,
 )
 from ssfr.components.models.interval import calibrate
-from ssfr.components.models.networks import (
-    build_network,
-    build_trained,
-    mean_and_log_variance,
-    wake_head,
-)
+from ssfr.components.models.outputs import mean_and_log_variance
 from ssfr.components.models.weights import VGG16_MD5
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import atomic_file
@@ -43,13 +39,10 @@ from ssfr.components.training.runtime import prepare_backend
 
 _UNFINISHED = "unfinished"
 """Folder of features and checkpoints; gone when the last network is whole."""
-_REDUCE_BATCH = 32
 _LOOK = 256
 """Training galaxies that set the start of the head."""
 _NEXT_START = 1_000_003
 """Between the seeds of two starts of a network: far from those of the other networks of a case."""
-_THESIS_OFFSET = -15.0
-"""The thesis' label is log10(1e15 sSFR): the only one here that a final ReLU can reach."""
 _FIGURES = ("case", "model", "parameters", "validation")
 
 
@@ -141,11 +134,10 @@ def _prepare(
 ) -> _Trainer:
     """Compute the features that are missing, and return what trains on them."""
     training, spec = settings.training, image_set.spec
-    vgg16 = training.model == "vgg16"
-    dtype = training.vgg16.features if vgg16 else "float32"
-    network = build_network(training, spec, settings.seed, dtype, expected_md5)
-    features = FeatureFile(unfinished / "features.npy", network.feature_shape, dtype)
-    batch = training.vgg16.feature_batch if vgg16 else _REDUCE_BATCH
+    model, chosen = architecture_of(training), training.section
+    network = model.network(spec, settings.seed, chosen.feature_type, expected_md5)
+    features = FeatureFile(unfinished / "features.npy", network.feature_shape, chosen.feature_type)
+    batch = chosen.images_at_a_time
     compute_features(features, image_set, list(galaxies["galaxy"]), network, batch, progress)
     return _Trainer(
         unfinished,
@@ -153,8 +145,8 @@ def _prepare(
         spec,
         galaxies,
         features.open(),
-        network.frozen_parameters,
-        network.backbone,
+        model,
+        network.frozen,
         progress,
     )
 
@@ -168,8 +160,8 @@ class _Trainer:
     spec: ImageSpec
     galaxies: pd.DataFrame
     features: np.ndarray
-    frozen_parameters: int
-    backbone: dict[str, Any] | None
+    model: Architecture[Any]
+    frozen: Frozen
     progress: Progress
 
     def train(self, one: Fit) -> None:
@@ -195,12 +187,9 @@ class _Trainer:
         label = self._label(truth[train])
         labels = ((truth - label["offset"]) / label["scale"]).astype(np.float32)
         data = Dataset(self.features, labels, train, validation)
-        network = build_trained(training, self.spec, start)
-        if training.model == "vgg16":
-            some = np.asarray(self.features[train[:_LOOK]], dtype=np.float32)
-            wake_head(network, some)
-            # Steps of an optimizer know nothing of the size of features, which differs by backbone.
-            data = replace(data, unit=float(np.sqrt(np.mean(some**2))) or 1.0)
+        network = self.model.trained(self.spec, start)
+        some = np.asarray(self.features[train[:_LOOK]], dtype=np.float32)
+        data = replace(data, unit=self.model.begin(network, some))
         # From bias 0 a final ReLU would start dead for about half of all seeds.
         network.layers[-1].bias.assign(_mean_label(data, training))
 
@@ -224,11 +213,9 @@ class _Trainer:
 
     def _label(self, truth: np.ndarray) -> dict[str, Any]:
         """Return how the network's first output becomes the label [dex]: offset + scale x output."""
-        training, label = self.settings.training, label_of(self.settings.preprocessing.label)
-        if training.model == "vgg16" and training.vgg16.last_activation == "relu":
-            offset, scale = _THESIS_OFFSET, 1.0
-        else:
-            offset, scale = float(np.mean(truth)), float(np.std(truth)) or 1.0
+        label = label_of(self.settings.preprocessing.label)
+        of_sample = float(np.mean(truth)), float(np.std(truth)) or 1.0
+        offset, scale = self.settings.training.section.label_scale or of_sample
         names = {"name": label.name, "unit": label.text, "linear_unit": label.unit}
         return {**names, "offset": offset, "scale": scale}
 
@@ -252,7 +239,7 @@ class _Trainer:
         description = {
             "case": spec.case,
             "model": training.model,
-            "parameters": {"trainable": network.count_params(), "frozen": self.frozen_parameters},
+            "parameters": {"trainable": network.count_params(), "frozen": self.frozen.parameters},
             "validation": {
                 "set": "validation" if len(data.validation) else "train",
                 "galaxies": len(held_out),
@@ -274,7 +261,7 @@ class _Trainer:
             "seed": one.seed,
             "broken_starts": list(broken),
             "split": one.split,
-            "backbone": self.backbone,
+            "backbone": self.frozen.origin,
             "versions": {"keras": keras.__version__, "backend": keras.backend.backend()},
         }
         write_model(folder, description, network.get_weights())

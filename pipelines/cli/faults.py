@@ -147,18 +147,17 @@ def _quenched(settings: Settings) -> str:
 
 def _last_unit(settings: Settings) -> str:
     chosen = settings.training
-    if chosen.model == "vgg16":
-        return {
-            "relu": f"ReLU; a dead head is started afresh, at most {chosen.restarts} times, and reported",
-            "linear": "linear",
-        }[chosen.vgg16.last_activation]
-    return "linear" + (", with a predicted uncertainty" if chosen.loss == "gaussian_nll" else "")
+    if chosen.section.last_unit == "ReLU":
+        return f"ReLU; a dead head is started afresh, at most {chosen.restarts} times, and reported"
+    return chosen.section.last_unit + (
+        ", with a predicted uncertainty" if chosen.loss == "gaussian_nll" else ""
+    )
 
 
 def _preprocess(settings: Settings) -> str:
     chosen = settings.training
     how = "VGG16's own preprocessing is applied" if chosen.vgg16.preprocess_input else "raw 0..255"
-    return how if chosen.model == "vgg16" else f"{how}, where VGG16 is used; here it is not"
+    return how if chosen.section is chosen.vgg16 else f"{how}, where VGG16 is used; here it is not"
 
 
 def _weights_kept(settings: Settings) -> str:

@@ -16,16 +16,10 @@ from ssfr.components.storage.manifest import MANIFEST
 
 # Measured on two cores of a 2024 server processor; an estimate need only be right to a factor of two.
 _CELLS_PER_S = 1.5e6
-_COMPACT_S_PER_PIXEL_EPOCH = 2.5e-7
-_FEATURE_S_PER_IMAGE = {"bfloat16": 0.05, "float32": 0.15}
-_HEAD_S_PER_IMAGE_EPOCH = 3e-5
 _START_S = 60.0
-_FEATURE_VALUES = 8 * 8 * 512
-_FEATURE_BYTES = {"bfloat16": 2, "float32": 4}
 _AUDITS = 3
 _SHARDS = "projection_shard"
 _MOST_WORKERS = 2  # of Kubeflow's runner on one machine
-_BLOCK_MEANS = 4  # ssfr.components.models.networks has it too, but loads Keras
 
 
 @dataclass(frozen=True)
@@ -118,19 +112,12 @@ def _case(case: Case, galaxies: int, settings: Settings) -> tuple[float, float]:
     """Return the seconds of training and evaluating a case, and the bytes of its features."""
     training, split = settings.training, settings.preprocessing.split
     audits = _AUDITS if settings.evaluation.audit_case == case.name else 0
-    network_epochs = galaxies * training.epochs * (training.seeds + audits)
-    if training.model == "vgg16":
-        chosen = training.vgg16.features
-        # Evaluation computes features as the server does, in float32.
-        held_out = split.validation + split.test + split.promotion + audits * split.test
-        seconds = galaxies * (_FEATURE_S_PER_IMAGE[chosen] + held_out * _FEATURE_S_PER_IMAGE["float32"])
-        seconds += network_epochs * _HEAD_S_PER_IMAGE_EPOCH
-        return seconds, float(galaxies * _FEATURE_VALUES * _FEATURE_BYTES[chosen])
-    pixels = min(training.compact.input_pixels, settings.projection.pixels) ** 2
     channels = 3 if settings.preprocessing.pixel_type == "uint8" else len(case.channels)
-    means = _BLOCK_MEANS if settings.projection.pixels > training.compact.input_pixels else 1
-    bytes_each = 4.0 * means * channels * pixels
-    return network_epochs * pixels * _COMPACT_S_PER_PIXEL_EPOCH, galaxies * bytes_each
+    cost = training.section.cost(settings.projection.pixels, channels)
+    held_out = split.validation + split.test + split.promotion + audits * split.test
+    network_epochs = training.epochs * (training.seeds + audits)
+    seconds = cost.feature_s + held_out * cost.served_s + network_epochs * cost.epoch_s
+    return galaxies * seconds, galaxies * cost.feature_bytes
 
 
 def _drawn(folder: Path, settings: Settings) -> int:

@@ -132,7 +132,10 @@ def test_thesis_preset_keeps_the_faults():
             "projection.binning: no choice 'tesis' (did you mean 'thesis'?)",
         ),
         ({"cases": [{"name": "baseline_x"}]}, "are the baselines'"),
-        ({"training": {"model": "vgg16", "loss": "mse"}, "projection": {"pixels": 64}}, "pixels 256, not 64"),
+        (
+            {"training": {"model": "vgg16", "loss": "mse"}, "projection": {"pixels": 64}},
+            "256 pixels a side and 1 or 3 channels, not 64 and 3",
+        ),
         ({"projection": {"width": float("inf")}}, "projection.width: input should be a finite number"),
         ({"preprocessing": {"normalisation": "fixed"}}, "only 'training' is possible"),
     ],

@@ -6,9 +6,9 @@ import shutil
 import pandas as pd
 import pytest
 
-from ssfr.components.config import Settings, parse_settings
+from ssfr.components.config import Settings, Vgg16Settings, parse_settings
 from ssfr.components.errors import InputError
-from ssfr.pipelines.local.estimate import _HEAD_S_PER_IMAGE_EPOCH, check_disk, estimate
+from ssfr.pipelines.local.estimate import check_disk, estimate
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def test_seeds_and_the_audit_take_time(sample):
     one = estimate(sample, settings(training=THESIS)).seconds
     three = estimate(sample, settings(training={**THESIS, "seeds": 3})).seconds
     audited = settings(training=THESIS, evaluation={"audit_case": "composite"})
-    assert three - one == pytest.approx(2 * 100 * 100 * _HEAD_S_PER_IMAGE_EPOCH)
+    assert three - one == pytest.approx(2 * 100 * 100 * Vgg16Settings().cost(256, 3).epoch_s)
     assert estimate(sample, audited).seconds > three
 
 

@@ -21,8 +21,8 @@ from ssfr.components.evaluation import predict as predict_case
 from ssfr.components.evaluation.component import evaluation
 from ssfr.components.imagesets.reader import MapReader
 from ssfr.components.imagesets.spec import load_spec
+from ssfr.components.models.architecture import architecture_of
 from ssfr.components.models.folder import HISTORY, write_failure, write_model
-from ssfr.components.models.networks import build_network
 from ssfr.components.models.predictor import Predictor
 from ssfr.components.preprocessing import prepare
 from ssfr.components.report.component import report
@@ -61,7 +61,7 @@ def write_untrained(folder, case, maps_dir, prepared_dir, chosen, bias=-10.0, se
     table = pd.read_parquet(prepared_dir / "galaxies.parquet")
     with MapReader(maps_dir, table) as reader:
         spec = load_spec(case, chosen.preprocessing, reader.attributes, prepared_dir)
-    network = build_network(chosen.training, spec, seed)
+    network = architecture_of(chosen.training).network(spec, seed)
     description = {
         "case": case.name,
         "model": "compact",
@@ -77,7 +77,7 @@ def write_untrained(folder, case, maps_dir, prepared_dir, chosen, bias=-10.0, se
         },
         "interval": {"kind": "scaled_sigma", "factor": 1.0},
         "seed": seed,
-        "backbone": network.backbone,
+        "backbone": network.frozen.origin,
         "versions": {"keras": "3"},
     }
     pd.DataFrame({"epoch": [1, 2], "loss": [1.0, 0.5], "validation_loss": [1.0, 0.6]}).to_csv(

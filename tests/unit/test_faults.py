@@ -248,7 +248,7 @@ def test_the_thesis_takes_eleven_snapshots_and_we_take_what_is_there(
 
 
 def test_a_relu_head_cannot_go_below_zero_and_a_linear_one_can() -> None:
-    from ssfr.components.models.networks import build_head
+    from ssfr.components.models.vgg16 import build_head
 
     features = np.random.default_rng(0).random((20, 8, 8, 512), dtype=np.float32)
     answers = {}

@@ -10,7 +10,7 @@ from ssfr.components.config import Case, CompactSettings, PreprocessingSettings,
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.reader import ImageSet, MapReader
 from ssfr.components.imagesets.spec import load_spec
-from ssfr.components.models.networks import build_network
+from ssfr.components.models.architecture import architecture_of
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.training.features import FeatureFile, compute_features
 
@@ -80,7 +80,7 @@ def disc_images(tmp_path):
 def test_a_galaxy_the_network_cannot_see_is_named(disc_images, tmp_path):
     image_set, names = disc_images
     settings = TrainingSettings(compact=CompactSettings(input_pixels=16))
-    network = build_network(settings, image_set.spec, seed=0)
+    network = architecture_of(settings).network(image_set.spec, seed=0)
     file = FeatureFile(tmp_path / "features.npy", network.feature_shape, "float32")
     with pytest.raises(InputError, match=r"case 'composite': Snap99ID4: NaN or infinite"):
         compute_features(file, image_set, names, network, 4, SILENT)

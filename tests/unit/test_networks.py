@@ -16,18 +16,11 @@ from ssfr.components.config import (
 )
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.spec import ImageSpec, MapAttributes
-from ssfr.components.models.networks import (
-    BLOCK_MEANS,
-    Pointwise,
-    backbone_input,
-    build_backbone,
-    build_compact,
-    build_head,
-    build_network,
-    gaussian_nll,
-    squared_error,
-    wake_head,
-)
+from ssfr.components.models.architecture import architecture_of
+from ssfr.components.models.compact import build_compact
+from ssfr.components.models.layers import Pointwise
+from ssfr.components.models.outputs import gaussian_nll, squared_error
+from ssfr.components.models.vgg16 import backbone_input, build_backbone, build_head, wake_head
 from ssfr.components.models.weights import random_weights
 
 
@@ -113,21 +106,21 @@ def test_backbone_input_copies_one_channel_and_follows_the_pixel_type():
 
 def test_vgg16_refuses_images_that_are_not_256_pixels_wide():
     settings = TrainingSettings(model="vgg16", loss="mse", vgg16=Vgg16Settings(weights="random"))
-    with pytest.raises(InputError, match=r"takes 256 pixels.*'composite' has 128 and 3.*projection.pixels"):
-        build_network(settings, image_spec(128), seed=0)
+    with pytest.raises(InputError, match=r"'composite'.*takes 256 pixels.* not 128 and 3.*projection.pixels"):
+        architecture_of(settings).network(image_spec(128), seed=0)
     with pytest.raises(InputError, match=r"1 or 3 channels.*256 and 2"):
-        build_network(settings, image_spec(256, ("entropy", "mass")), seed=0)
+        architecture_of(settings).network(image_spec(256, ("entropy", "mass")), seed=0)
 
 
 def test_compact_sees_four_means_of_each_block():
     settings = TrainingSettings(compact=CompactSettings(input_pixels=16))
-    network = build_network(settings, image_spec(64), seed=0)
+    network = architecture_of(settings).network(image_spec(64), seed=0)
     images = np.random.default_rng(0).normal(size=(2, 64, 64, 3)).astype(np.float32)
     images[0] += 200.0  # no exponential of a pixel may overflow
-    reduced = np.asarray(network.frozen(images))
-    assert reduced.shape == (2, *network.feature_shape) == (2, 16, 16, BLOCK_MEANS * 3)
+    reduced = np.asarray(network.frozen.run(images))
+    assert reduced.shape == (2, *network.feature_shape) == (2, 16, 16, CompactSettings.BLOCK_MEANS * 3)
     blocks = images.reshape(2, 16, 4, 16, 4, 3).astype(np.float64)
-    means = np.split(reduced, BLOCK_MEANS, axis=-1)
+    means = np.split(reduced, CompactSettings.BLOCK_MEANS, axis=-1)
     expected = (
         blocks.mean(axis=(2, 4)),
         np.log(np.exp(blocks).mean(axis=(2, 4))),
@@ -137,15 +130,16 @@ def test_compact_sees_four_means_of_each_block():
     for found, wanted in zip(means, expected, strict=True):
         np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
     assert all((low <= high + 1e-4).all() for low, high in itertools.pairwise(means))
-    single = build_network(settings, image_spec(16), seed=0)
-    np.testing.assert_array_equal(np.asarray(single.frozen(images[:, :16, :16])), images[:, :16, :16])
+    single = architecture_of(settings).network(image_spec(16), seed=0)
+    np.testing.assert_array_equal(np.asarray(single.frozen.run(images[:, :16, :16])), images[:, :16, :16])
     with pytest.raises(InputError, match=r"input_pixels: 64 does not divide the image's 100"):
-        build_network(TrainingSettings(), image_spec(100), seed=0)
+        architecture_of(TrainingSettings()).network(image_spec(100), seed=0)
 
 
 def test_compact_refuses_an_image_that_cannot_be_halved_by_every_stage():
+    chosen = TrainingSettings(compact=CompactSettings(widths=(8, 8, 8, 8)))
     with pytest.raises(InputError, match=r"widths: 4 stages halve the image as often, and one of 8 pixels"):
-        build_compact(8, 6, CompactSettings(widths=(8, 8, 8, 8)), 1)
+        architecture_of(chosen).network(image_spec(8), seed=0)
 
 
 def test_the_matrix_product_of_pointwise_is_a_1x1_convolution():
@@ -159,7 +153,9 @@ def test_the_matrix_product_of_pointwise_is_a_1x1_convolution():
 
 
 def test_compact_starts_equal_for_equal_seeds_and_answers_mean_and_log_variance():
-    one, other, third = (build_network(TrainingSettings(), image_spec(64), seed=s).trained for s in (1, 1, 2))
+    one, other, third = (
+        architecture_of(TrainingSettings()).network(image_spec(64), seed=s).trained for s in (1, 1, 2)
+    )
     assert one.output_shape == (None, 2)
     assert all((a == b).all() for a, b in zip(one.get_weights(), other.get_weights(), strict=True))
     assert not (one.get_weights()[0] == third.get_weights()[0]).all()

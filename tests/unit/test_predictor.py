@@ -126,7 +126,7 @@ def test_a_folder_that_is_not_a_whole_model_is_refused(compact, tmp_path):
         Predictor.load(copy)
     description["training"]["model"] = "huge"
     (copy / "model.json").write_text(json.dumps(description))
-    with pytest.raises(InputError, match=r"model.json: model: input should be 'compact' or 'vgg16'"):
+    with pytest.raises(InputError, match=r"model.json: model: no model 'huge' \(known: compact, vgg16\)"):
         Predictor.load(copy)
 
 
@@ -150,7 +150,7 @@ def test_a_vgg16_model_is_not_used_with_other_backbone_weights(tmp_path):
     run(folder, *write_prepared(tmp_path, maps, label), "composite", settings, SILENT, md5)
     assert Predictor.load(folder, md5).predict_maps(maps[:1]).predicted.shape == (1,)
     other = write_vgg16_weights(weights, seed=2)
-    with pytest.raises(InputError, match=r"trained with other weights of VGG16"):
+    with pytest.raises(InputError, match=r"trained with other published weights"):
         Predictor.load(folder, other)
     with pytest.raises(InputError, match=r"MD5 .*, expected 6d6bbae"):
         Predictor.load(folder)

@@ -26,10 +26,13 @@ from ssfr.components.config import (
     parse_settings,
 )
 from ssfr.components.errors import InputError
+from ssfr.components.models.compact import build_compact
 from ssfr.components.models.folder import members, read_description, read_weights, write_failure
 from ssfr.components.models.interval import calibrate
-from ssfr.components.models.networks import LOSSES, build_compact, build_head, dropouts, wake_head
+from ssfr.components.models.layers import dropouts
+from ssfr.components.models.outputs import LOSSES
 from ssfr.components.models.predictor import Predictor, predict_all
+from ssfr.components.models.vgg16 import build_head, wake_head
 from ssfr.components.models.weights import random_weights
 from ssfr.components.runtime.progress import SILENT, Progress
 from ssfr.components.training.loop import BrokenTrainingError, Dataset, build_optimizer, fit, turned

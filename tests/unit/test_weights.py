@@ -6,7 +6,7 @@ import pytest
 from training_samples import VGG16_SHAPES, write_vgg16_weights
 
 from ssfr.components.errors import InputError
-from ssfr.components.models.networks import build_backbone
+from ssfr.components.models.vgg16 import build_backbone
 from ssfr.components.models.weights import VGG16_FILE, load_backbone, published_file
 
 
