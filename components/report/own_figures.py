@@ -1,4 +1,4 @@
-"""The figures that the thesis has not: scores with intervals, paired differences, audit, scale sweep."""
+"""The figures that the thesis does not have: scores with intervals, differences, audit, scale sweep."""
 
 from __future__ import annotations
 
@@ -17,6 +17,12 @@ from ssfr.components.statistics.differences import compared
 
 _LOSSES = {"gaussian_nll": "loss: Gaussian NLL", "mse": "loss: mean square error"}
 _GALLERY_DPI = 130
+TITLES = {
+    "differences": "Differences between cases",
+    "scale_sweep": "Scores by the scale of the filter",
+    "audit": "Leakage audit",
+}
+"""Name of a figure -> its title; the page has a heading of this title where the figure is left out, too."""
 
 
 def own_figures(study: Study, reader: MapReader) -> Iterator[Plate | Absent]:
@@ -78,7 +84,7 @@ def _scores(study: Study) -> Plate:
 
 
 def _differences(study: Study) -> Plate | Absent:
-    title = "Which case knows more"
+    title = TITLES["differences"]
     population, differences = compared(study.metrics, study.shown_set)
     found = [one for one in differences if one["metric"] == "r"]
     if not found:
@@ -88,24 +94,24 @@ def _differences(study: Study) -> Plate | Absent:
     )
     place = {name: number for number, name in enumerate(names)}
     gain = np.full((len(names), len(names)), np.nan)
-    sure = gain.copy()
+    probability = gain.copy()
     for one in found:
         a, b = place[one["a"]], place[one["b"]]
         value, share = _or_nan(one["value"]), _or_nan(one["probability"])
-        gain[a, b], gain[b, a], sure[a, b], sure[b, a] = value, -value, share, 1.0 - share
+        gain[a, b], gain[b, a], probability[a, b], probability[b, a] = value, -value, share, 1.0 - share
     return Plate(
         "differences",
         title,
         f"Colours: by how much r of the case in the row is higher than that of the case in the column, "
         f"{SET_NAMES[study.shown_set]} set{POPULATION_NAMES[population]}. Numbers: the probability [%] that "
         f"it is higher, on the same resamples of {study.groups}.",
-        comparison.difference_matrix(names, gain, sure, int(study.metrics["resamples"])),
+        comparison.difference_matrix(names, gain, probability, int(study.metrics["resamples"])),
         "wide",
     )
 
 
 def _sweep(study: Study) -> Plate | Absent:
-    title = "At which scale"
+    title = TITLES["scale_sweep"]
     found = sweep(study)
     filtered = (*study.cases.gaussians, *study.cases.structures, *study.cases.bands)
     units = {study.cases.specs[case].filter.unit for case in filtered}
@@ -114,7 +120,7 @@ def _sweep(study: Study) -> Plate | Absent:
             "its scales are in pixels and in kpc" if len(units) > 1 else "fewer than two cases have a filter"
         )
         return Absent(title, reason)
-    # Without a filter, and of the same channels: what is left is the filter's doing.
+    # Of the same channels, so that the difference is due to the filter alone.
     channels = {study.cases.specs[case].channels for case in filtered}
     name = next(
         (case for case in study.cases.unfiltered if channels == {study.cases.specs[case].channels}), None
@@ -132,7 +138,7 @@ def _sweep(study: Study) -> Plate | Absent:
 
 
 def _audit(study: Study) -> Plate | Absent:
-    title = "Leakage audit"
+    title = TITLES["audit"]
     audit = study.metrics.get("audit")
     if not audit:
         return Absent(title, "the run has none (evaluation.audit_case)")
@@ -181,7 +187,7 @@ def _best(study: Study, reader: MapReader) -> Iterator[Plate]:
         "gallery",
         "The best case: galaxies",
         f"Galaxies of the {SET_NAMES[shown]} set from the most to the least star-forming, as {best} starts "
-        f"from them, with true and predicted log10 sSFR [dex of 1/yr].{colours}",
+        f"from them, with true and predicted log10(sSFR / yr^-1).{colours}",
         gallery.draw(held_out, study.galaxies, reader, study.cases.specs[best]),
         "narrow",
         _GALLERY_DPI,

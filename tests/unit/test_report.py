@@ -79,7 +79,7 @@ def test_the_page_is_one_file_without_scripts_or_anything_from_elsewhere(figure)
 
 
 def test_a_hostile_origin_case_or_reason_is_text_and_never_markup(figure):
-    attack = "<script>alert(1)</script>\"' onload=x ${title} $headline &lt;"
+    attack = "<script>alert(1)</script>\"' onload=x {{ title }} {% raw %} &lt;"
     hostile = study(origin=attack)
     hostile.set_aside["reason"] = attack
     hostile.metrics["cases"]["composite"]["description"] = attack
@@ -90,6 +90,20 @@ def test_a_hostile_origin_case_or_reason_is_text_and_never_markup(figure):
     assert "<script" not in text
     assert not any(value == "x" for value in reader.values)
     assert attack in "".join(reader.text)
+
+
+def test_a_galaxy_and_a_case_called_script_are_text(figure):
+    found = whole()
+    case, galaxy = "<script>case</script>", "<script src=galaxy>"
+    found.metrics["cases"][case] = {"kind": "model", "description": case, "failed": galaxy}
+    drawn = {"gallery": Drawn(figure, case, f"The galaxy {galaxy}.", "wide")}
+    text = pages.page(found, Drawings(drawn, {f"Figure 9: {case}": galaxy}), tables(found))
+    reader = read(text)
+    assert "script" not in reader.tags
+    assert f"The galaxy {galaxy}." in reader.values  # the alternative text of the picture
+    shown = "".join(reader.text)
+    assert f"Case {case} failed: {galaxy}" in shown
+    assert f"Figure 9: {case}: {galaxy}." in shown
 
 
 def test_the_headline_names_the_data_the_model_the_sample_and_the_seeds():
