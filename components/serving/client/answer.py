@@ -1,4 +1,4 @@
-"""What a server predicted, and what it says of its versions."""
+"""Predictions of a server, and the states of its versions."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class ModelClient:
     tls_server_ca
         PEM file of the authority that signed the server's certificate; None: plaintext.
     tls_client_certificate, tls_client_key
-        PEM files, for a server that asks clients for a certificate.
+        PEM files, for a server that requires a certificate of clients.
 
     Raises
     ------
@@ -214,8 +214,8 @@ class ModelClient:
         Raises
         ------
         InputError
-            Another version answers until the deadline; the message holds what the server says of this one,
-            or the last answer.
+            Another version answers until the deadline; the message holds the server's problem with this
+            one, or the last answer.
         """
         started = time.monotonic()
         while True:
@@ -236,7 +236,7 @@ class ModelClient:
             time.sleep(_POLL_S)
 
     def _problem_of(self, version: int) -> str:
-        """Return what the server says is wrong with a version, if it does."""
+        """Return the problem that the server reports of a version, or ""."""
         try:
             return next((one.problem for one in self.status() if one.version == version), "")
         except InputError:
@@ -263,12 +263,12 @@ class ModelClient:
             raise InputError(f"{self.address}: {self._spec.name}: {SIGNATURES}: {error}") from None
 
     def describe(self) -> Accepted:
-        """Return what the model says of its input.
+        """Return what the model takes, by its own description.
 
         Raises
         ------
         InputError
-            It does not say so in a form of ours: it is another server's model.
+            The description is absent or of another form: ssfr did not deploy this model.
         """
         text = self._output(self._answer(DESCRIBE, {}), "json", TensorSpec(STRING, ())).item()
         try:
@@ -362,7 +362,7 @@ class ModelClient:
         return f"label {self._spec.version_label}" if choice else ""
 
     def _input_words(self) -> str:
-        """Say what the model takes, if the server still says so."""
+        """Return the inputs of the model as words, "" if the server does not answer."""
         request = GetModelMetadataRequest(model_spec=self._spec, metadata_field=[SIGNATURES])
         try:
             packed = self._get_metadata(request, timeout=5.0).metadata[SIGNATURES]

@@ -30,7 +30,7 @@ _HDF5 = (".h5", ".hdf5")
 
 
 class Accepted(BaseModel, frozen=True, strict=True):
-    """What a model says that it takes.
+    """Input that a model takes, by its own description.
 
     Attributes
     ----------

@@ -17,7 +17,7 @@ CHAMPION = "champion.json"
 STABLE = "stable"
 CANARY = "canary"
 TRIAL = "trial"
-"""Of a version that is loaded and asked before it becomes stable."""
+"""Of a version that must answer as expected before it becomes stable."""
 SAVED_MODEL = "saved_model.pb"
 DESCRIPTION = "assets.extra/ssfr.json"
 """What a version takes and predicts, and what it answered when it was exported."""
@@ -160,7 +160,7 @@ class ModelFolder:
         self.path = root / name
 
     def versions(self, warn: Callable[[str], None] = lambda _: None) -> list[int]:
-        """Return the versions on disk, ascending; `warn` is told of folders that are none."""
+        """Return the versions on disk, ascending; `warn` receives a line on each folder that is none."""
         found = []
         for entry in sorted(self.path.iterdir()) if self.path.is_dir() else []:
             if entry.name.startswith(".") or not entry.is_dir():
@@ -206,7 +206,7 @@ def check_name(name: str) -> str:
 
 
 def version_of(word: str) -> int | None:
-    """Return the version that a folder or a key names; None: it is no whole number that TF Serving takes."""
+    """Return the version that a folder or a key names; None: not an integer that TF Serving takes."""
     return int(word) if _VERSION.fullmatch(word) and int(word) <= _LARGEST_VERSION else None
 
 

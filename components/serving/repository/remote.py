@@ -50,7 +50,7 @@ class RemoteRepository:
     settings
         How an S3 server is reached.
     progress
-        Is told of bytes copied and of requests made again.
+        Reports bytes copied and requests made again.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class RemoteRepository:
         return f"{self.location.rstrip('/')}/{self.name}"
 
     def versions(self, warn: Callable[[str], None] = lambda _: None) -> list[int]:
-        """Return the whole versions, ascending; `warn` is told of what is none."""
+        """Return the versions, ascending; `warn` receives a line on each key that is none."""
         found = []
         for key in self._store.keys(self.name):
             word = key.removeprefix(f"{self.name}/")
@@ -137,7 +137,7 @@ class RemoteRepository:
         Raises
         ------
         InputError
-            It is no whole model, or another deployment took the number at the same time.
+            It is no complete model, or another deployment took the number at the same time.
         """
         _check_model(verify_version(folder), str(folder))
         version = max({*self.versions(), *self.read().champion.used}, default=0) + 1
@@ -168,7 +168,7 @@ class RemoteRepository:
         return folder
 
     def bring(self, folder: ModelFolder, version: int) -> None:
-        """Bring a version to a local folder, where it appears in one step; one that is whole there stays.
+        """Bring a version to a local folder, where it appears in one step; a complete one there stays.
 
         A killed call leaves hidden folders at most; see `remove_leftovers`.
         """

@@ -1,8 +1,9 @@
-"""Model-sync: keeps a local folder, which a server reads, as the model repository in a store says.
+"""Model-sync: keeps a local folder, which a server reads, as a model repository in a store describes it.
 
 The server never sees a partial version: a version appears, and disappears, by one rename, and is named in
-``models.config`` (TF Serving's, as text) only while it is whole. Killed at any moment, the next start removes
-what was begun and goes on. What can't be read or is damaged is told, and what is served stays.
+``models.config`` (TF Serving's, as text) only while it is complete. After a kill at any
+moment the next start removes what was begun and goes on. What can't be read or is damaged is reported, and
+what is served stays.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _LOCK_WAIT_S = 10.0
 
 
 class ModelSync:
-    """Brings one model of a repository into a folder, look by look; has the folder to itself.
+    """Brings one model of a repository into a folder, again and again; no other process writes there.
 
     Parameters
     ----------
@@ -50,10 +51,10 @@ class ModelSync:
     settings
         ``retire_s``.
     progress
-        Is told what changed.
+        Reports what changed.
     label
         None: every labelled version is served. ``stable``: that one alone, and what is on trial to follow
-        it. Another, as ``canary`` in a Deployment of its own: that one alone, also to who asks for
+        it. Another, as ``canary`` in a Deployment of its own: that one alone, also to requests for
         ``stable``; the stable one while no version has the label.
     """
 
@@ -70,8 +71,8 @@ class ModelSync:
         self._retire_s, self._progress = settings.retire_s, progress
         self._root = root.resolve()
         self._folder = ModelFolder(self._root, repository.name)
-        self._whole: set[int] = set()
-        """Versions that were seen whole by this process."""
+        self._complete: set[int] = set()
+        """Versions that this process found complete."""
         self._inherited: set[int] = set()
         """Of these, those from before this process, which may be another repository's."""
         self._served_at: dict[int, float] = {}
@@ -89,13 +90,13 @@ class ModelSync:
         for version in map(int, re.findall(r"versions: (\d+)", text)):
             with suppress(InputError):
                 verify_version(self._folder.version_path(version))
-                self._whole.add(version)
+                self._complete.add(version)
                 self._inherited.add(version)
                 self._served_at[version] = time.monotonic()
         self.serves = bool(self._served_at)
 
     def look(self) -> list[str]:
-        """Make the folder as the repository says, as far as that can be done; return what could not.
+        """Make the folder as the repository describes it, as far as possible, and return the problems.
 
         Raises
         ------
@@ -116,7 +117,7 @@ class ModelSync:
             self._bring(version, problems)
         labels = {label: self._here(version, before.get(label)) for label, version in wanted.items()}
         served = self._served(
-            labels.values() if wanted else [one for one in spare if one in self._whole][-1:]
+            labels.values() if wanted else [one for one in spare if one in self._complete][-1:]
         )
         self._write(Champion(labels, champion.history), served, problems)
         if there:
@@ -139,17 +140,17 @@ class ModelSync:
         return {} if version is None else {STABLE: version, self._label: version}
 
     def _bring(self, version: int, problems: list[str]) -> None:
-        if version in self._whole and self._folder.version_path(version).is_dir():
+        if version in self._complete and self._folder.version_path(version).is_dir():
             if version not in self._inherited:
                 return
         else:
-            self._whole.discard(version)
+            self._complete.discard(version)
         try:
             self._repository.bring(self._folder, version)
         except InputError as error:
             problems.append(str(error))
         else:
-            self._whole.add(version)
+            self._complete.add(version)
             self._inherited.discard(version)
             self._progress.say(f"{self._folder.name} version {version} is here")
 
@@ -158,10 +159,10 @@ class ModelSync:
 
         With neither here it names its version all the same, so that no other is taken for it.
         """
-        return before if version not in self._whole and before in self._whole else version
+        return before if version not in self._complete and before in self._complete else version
 
     def _served(self, versions: Iterable[int]) -> list[int]:
-        """Return the versions to load: of these the whole ones, and those that were wanted just now.
+        """Return the versions to load: of these the complete ones, and those that were wanted just now.
 
         TF Serving moves a label only to a version that is loaded already, at a later look at its
         configuration: until then the one before must stay.
@@ -171,7 +172,7 @@ class ModelSync:
         self._served_at = {
             version: at
             for version, at in self._served_at.items()
-            if now - at <= self._retire_s and version in self._whole
+            if now - at <= self._retire_s and version in self._complete
         }
         return sorted(self._served_at)
 
@@ -184,9 +185,9 @@ class ModelSync:
         if not config.exists() or config.read_text() != text:
             with atomic_file(config) as part:
                 part.write_text(text)
-            told = ", ".join(f"{label} is version {version}" for label, version in labels.items())
+            placed = ", ".join(f"{label} is version {version}" for label, version in labels.items())
             loaded = f"to be loaded: {', '.join(map(str, served))}" if served else "no version to serve yet"
-            self._progress.say(f"{self._folder.name}: {told or 'nothing is labelled'}; {loaded}")
+            self._progress.say(f"{self._folder.name}: {placed or 'nothing is labelled'}; {loaded}")
         self._written = champion
         state = {
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -199,7 +200,7 @@ class ModelSync:
 
     def _remove(self, versions: Iterable[int]) -> None:
         for version in sorted(versions):
-            self._whole.discard(version)
+            self._complete.discard(version)
             remove_whole(self._folder.version_path(version), self._folder.path / f".removed-{version}")
             self._progress.say(f"{self._folder.name} version {version} is gone")
 
@@ -214,7 +215,7 @@ def server_config(name: str, folder: Path, versions: Sequence[int], labels: Mapp
     folder
         With its versions.
     versions
-        To be loaded; none: the server is told of no model.
+        To be loaded; none: the configuration names no model.
     labels
         label -> version.
     """
@@ -247,7 +248,7 @@ def sync(
     label: str | None = None,
     stop: threading.Event | None = None,
 ) -> None:
-    """Keep a folder as a repository says: look once, or every ``serving.sync_s`` seconds until `stop` is set.
+    """Keep a folder as a repository describes it: once, or every ``serving.sync_s`` seconds until `stop`.
 
     Parameters
     ----------
@@ -258,7 +259,7 @@ def sync(
     settings
         storage, serving, deployment.name and deployment.keep_versions.
     progress
-        Is told what changed, and of each problem once.
+        Reports what changed, and each problem once.
     once
         For an init container: return after one look that leaves something to serve, or a repository that is
         still empty.
@@ -281,16 +282,16 @@ def sync(
         )
         progress.say(f"{repository} -> {root}")
         model.begin()
-        said: set[str] = set()
+        warned: set[str] = set()
         while not stop.is_set():
             try:
                 problems = model.look()
             except (InputError, OSError) as error:
                 problems = [str(error)]
             for problem in problems:
-                if problem not in said:
+                if problem not in warned:
                     progress.warn(f"{problem}; what is served stays")
-            said = set(problems)
+            warned = set(problems)
             if once:
                 if problems and not model.serves:
                     raise InputError(problems[0])

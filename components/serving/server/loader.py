@@ -28,7 +28,7 @@ State = ModelVersionStatus.State
 
 @dataclass(frozen=True)
 class LoadedVersions:
-    """What a model's calls are answered with at one moment; replaced as a whole, never changed."""
+    """The versions that answer a model's calls at one moment; replaced in one assignment, never changed."""
 
     servables: Mapping[int, Servable] = field(default_factory=dict)
     labels: Mapping[str, int] = field(default_factory=dict)
@@ -36,7 +36,7 @@ class LoadedVersions:
     """Version of a call that names none: the champion, or the newest where there is no champion."""
 
     def after(self, loaded: Mapping[int, Servable], labels: Mapping[str, int]) -> LoadedVersions:
-        """Return the table that follows this one.
+        """Return what answers once the repository has changed.
 
         A label whose version could not be loaded stays where it was; where the champion could not be
         loaded, what answered goes on answering, but no other version steps in.
@@ -48,16 +48,16 @@ class LoadedVersions:
         labels
             As they are to be.
         """
-        known = {**self.servables, **loaded}
+        held = {**self.servables, **loaded}
         placed = {}
         for label, wanted in labels.items():
-            version = wanted if wanted in known else self.labels.get(label)
+            version = wanted if wanted in held else self.labels.get(label)
             if version is not None:
                 placed[label] = version
         newest = max(loaded, default=self.default)
         default = placed.get(STABLE, self.default) if STABLE in labels else newest
         kept = {*loaded, *placed.values(), *({default} if default is not None else ())}
-        return LoadedVersions({version: known[version] for version in sorted(kept)}, placed, default)
+        return LoadedVersions({version: held[version] for version in sorted(kept)}, placed, default)
 
 
 @dataclass
@@ -67,7 +67,7 @@ class _Model:
     states: dict[int, tuple[State, str]] = field(default_factory=dict)
     draining: list[Servable] = field(default_factory=list)
     broken: dict[int, tuple[Any, ...]] = field(default_factory=dict)
-    said: set[str] = field(default_factory=set)
+    warned: set[str] = field(default_factory=set)
 
 
 class VersionLoader:
@@ -81,7 +81,7 @@ class VersionLoader:
     root
         The repository.
     progress
-        Is told what was loaded, unloaded and refused.
+        Reports what was loaded, unloaded and refused.
     """
 
     def __init__(self, root: Path, progress: Progress) -> None:
@@ -129,7 +129,7 @@ class VersionLoader:
         return servable
 
     def statuses(self, spec: ModelSpec) -> list[ModelVersionStatus]:
-        """Return the state of a model's versions, newest first, or of the one that is asked for.
+        """Return the state of a model's versions, newest first, or of the requested one.
 
         Raises
         ------
@@ -172,7 +172,7 @@ class VersionLoader:
     def reload(self, config: ModelServerConfig) -> None:
         """Serve exactly the models, versions and labels of a configuration from now on.
 
-        What it asks for is loaded first; if that is refused, nothing has changed.
+        The versions that it names are loaded first; if one of them is refused, nothing has changed.
 
         Raises
         ------
@@ -209,7 +209,7 @@ class VersionLoader:
 
     def follow(self, stop: threading.Event, every_s: float, after: Callable[[], None]) -> None:
         """Look at the repository every `every_s` seconds until `stop` is set."""
-        said = ""
+        warned = ""
         while not stop.wait(every_s):
             problem = ""
             try:
@@ -219,9 +219,9 @@ class VersionLoader:
             except Exception:
                 # Whatever went wrong with a new version, the old one goes on answering.
                 problem = traceback.format_exc()
-            if problem and problem != said:
+            if problem and problem != warned:
                 self._progress.warn(f"{problem}; what is loaded stays")
-            said = problem
+            warned = problem
             after()
 
     def _check_config(self, entry: ModelConfig) -> None:
@@ -305,19 +305,19 @@ class VersionLoader:
         return servable
 
     def _replace(self, model: _Model, table: LoadedVersions) -> None:
-        """Answer from `table` from now on, and say so in the states of the versions."""
+        """Answer from `table` from now on, and set the states of the versions."""
         before, model.table = model.table.servables, table
         for version in before.keys() - table.servables.keys():
             model.states[version] = (State.UNLOADING, "")
             model.draining.append(before[version])
         for version in table.servables:
             model.states[version] = (State.AVAILABLE, "")
-        known = {*model.folder.versions(), *table.servables, *(gone.version for gone in model.draining)}
+        existing = {*model.folder.versions(), *table.servables, *(gone.version for gone in model.draining)}
         model.states = {
             version: state
             for version, state in model.states.items()
             # What a refused configuration had loaded is gone again.
-            if version in known and state[0] != State.LOADING
+            if version in existing and state[0] != State.LOADING
         }
 
     def _finish_draining(self) -> None:
@@ -334,8 +334,8 @@ class VersionLoader:
             gc.collect()
 
     def _warn_once(self, model: _Model, text: str) -> None:
-        if text not in model.said:
-            model.said.add(text)
+        if text not in model.warned:
+            model.warned.add(text)
             self._progress.warn(text)
 
 

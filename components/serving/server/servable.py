@@ -45,7 +45,7 @@ os.environ.setdefault("TF_OVERRIDE_GLOBAL_THREADPOOL", "1")
 
 
 class CallError(Exception):
-    """Why a call can't be answered, as gRPC says it."""
+    """A call that can't be answered, with gRPC's status code."""
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
         super().__init__(message)
@@ -195,7 +195,7 @@ class Servable:
             ) from None
 
     def predict(self, request: PredictRequest, max_batch: int) -> dict[str, np.ndarray]:
-        """Return the outputs that a request asks for.
+        """Return the outputs that a request names, by default all.
 
         Raises
         ------
@@ -259,7 +259,7 @@ def _invalid(message: str) -> CallError:
 
 
 def _reason(error: tf.errors.OpError) -> str:
-    """Return the first words of TensorFlow's message: what an assertion of the graph said, if it was one."""
+    """Return the first words of TensorFlow's message: a failed assertion's, if it was one."""
     text = error.message or type(error).__name__
     asserted = re.search(r"assertion failed: \[(.*)\]", text)
     if asserted:

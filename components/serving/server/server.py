@@ -43,7 +43,7 @@ class Server:
     settings
         Address, limits, TLS.
     progress
-        Is told what happens.
+        Reports what happens.
 
     Raises
     ------
@@ -98,8 +98,8 @@ class Server:
 
         Returns
         -------
-        Whether all ended; if not, their clients were told, but TensorFlow goes on computing in threads
-        that Python waits for before it exits.
+        Whether all ended; if not, their clients received an error, but TensorFlow goes on computing in
+        threads that Python waits for before it exits.
         """
         end = time.monotonic() + self._settings.grace_s
         self._health.enter_graceful_shutdown()
@@ -155,7 +155,7 @@ def serve(
     settings
         Address, limits, TLS.
     progress
-        Is told the address once calls are answered, and every version that is loaded or refused.
+        Reports the address once calls are answered, and every version that is loaded or refused.
     stop_event
         Ends the server when set, for callers that are not the main thread.
 
@@ -183,7 +183,7 @@ def serve(
 
 
 class _Pool(ThreadPoolExecutor):
-    """Threads that answer calls; knows how many calls wait or are being answered."""
+    """Threads that answer calls, and the number of calls that wait or are being answered."""
 
     def __init__(self, workers: int, name: str) -> None:
         super().__init__(workers, name)
