@@ -6,7 +6,7 @@ data specifications.
 
 from __future__ import annotations
 
-from astropy import constants
+from astropy import constants, units
 
 PROTON_MASS_G: float = constants.m_p.cgs.value
 BOLTZMANN_ERG_K: float = constants.k_B.cgs.value
@@ -16,6 +16,11 @@ KPC_CM: float = constants.kpc.cgs.value
 
 CODE_MASS_MSUN = 1e10
 """The code's unit of mass, Msun/h."""
+
+CODE_MAGNETIC_FIELD_UG: float = 1e6 * float(
+    (1e10 * constants.M_sun * (1e5 * units.cm / units.s) ** 2 / constants.kpc**3).cgs.value ** 0.5
+)
+"""The code's unit of the magnetic field [microgauss a^2/h], the square root of its unit of pressure: 2.60."""
 
 ENERGY_OVER_MASS_CGS = 1e10
 """(km/s)^2 in erg/g: the factor UE/UM of the TNG specifications."""

@@ -111,6 +111,10 @@ class ProjectionSettings(Section):
     transform: Literal["linear", "log10", "ln"] = Field(
         "linear", description="of temperature and entropy in a cell before weighting [6]"
     )
+    reductions: dict[str, Reduction] = Field(
+        default_factory=dict,
+        description="field -> what a pixel shows of the cells along its line of sight, instead of the field's own rule",
+    )
     entropy_density: Literal["electron", "gas"] = Field(
         "electron", description="K = kB T / n^(2/3) with n_e, or n = rho/m_p [6]"
     )
@@ -121,7 +125,8 @@ class ProjectionSettings(Section):
         "subhalo", description="halo: the cells of the whole friends-of-friends halo [18]"
     )
     young_star_age_myr: Positive = Field(
-        100.0, description="[Myr] stars younger than this set the rotation axis"
+        100.0,
+        description="[Myr] stars younger than this set the rotation axis, and are those of the field young_stars",
     )
     min_young_stars: int = Field(20, ge=1, description="with fewer, the axis is that of the gas")
     axis_radius: Positive = Field(30.0, description="[width_unit] matter within this radius sets the axis")

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from ssfr.components.config.section import Section
+from ssfr.components.config.section import Positive, Section
 
 
 class UniverseSettings(Section):
@@ -20,6 +20,13 @@ class UniverseSettings(Section):
     )
     cells_min: int = Field(10_000, ge=100, description="gas cells of the poorest galaxy")
     cells_max: int = Field(30_000, ge=100, description="gas cells of the richest galaxy; up to 1e6")
+    extra_fields: bool = Field(
+        False,
+        description="gas cells with metallicity, magnetic field and neutral hydrogen too: a third more bytes a cell",
+    )
+    dark_particle_msun: Positive | None = Field(
+        None, description="[Msun] mass of a dark matter particle; None: dark matter is in the catalogue alone"
+    )
     chunks: int = Field(3, ge=1, description="files a snapshot is spread over")
     workers: int = Field(2, ge=1, description="processes")
 

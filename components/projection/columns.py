@@ -12,7 +12,8 @@ from ssfr.components.projection.backends import Counts, Overhang, backend
 from ssfr.components.projection.fields import Cells, Field, Values, View, field_named
 from ssfr.components.projection.fields.gas import left_out, mass, radius
 from ssfr.components.projection.frame import Frame
-from ssfr.components.projection.layers import MASS, Layer
+from ssfr.components.projection.largest import largest
+from ssfr.components.projection.layers import MASS, Layer, is_transformed
 
 SUPPORT_RADII = 3.0
 """Radii of a cell over which its kernel reaches: among 1 to 4, where maps of real cells come close to the
@@ -76,6 +77,7 @@ def draw_columns(
     weight = mass(cells, view)
     rows: list[Values] = [weight]
     plans: list[_Sums] = []
+    maxima: dict[str, Values] = {}
     bad = np.zeros(len(weight), bool)
     masked = left_out(cells, view) if of_gas else np.ones(len(weight), bool)
     for layer in layers:
@@ -85,11 +87,15 @@ def draw_columns(
         values = _values(field_named(layer.name), layer, cells, view)
         defined = np.isfinite(values)
         bad |= ~(defined | masked)
+        if layer.reduction == "maximum":
+            maxima[layer.name] = values
         plans.append(_add_rows(rows, layer, values, defined, cells, view))
     at, stacked = positions_kpc.astype(np.float32), np.stack(rows, dtype=np.float32, casting="same_kind")
     drawn_by, overhang = backend(projection.backend), Overhang(0, np.zeros(len(rows)))
+    radii_kpc = np.zeros(len(weight))
     if of_gas and projection.deposition == "smoothed":
-        support_kpc = (SUPPORT_RADII * radius(cells, view)).astype(np.float32)
+        radii_kpc = radius(cells, view)
+        support_kpc = (SUPPORT_RADII * radii_kpc).astype(np.float32)
         sums, counts, overhang = drawn_by.smooth(at, support_kpc, stacked, frame, projection.threads)
     else:
         sums, counts = drawn_by.project(at, stacked, frame, projection.threads)
@@ -98,6 +104,8 @@ def draw_columns(
         maps[plan.layer.name] = _reduced(plan, sums, frame)
         if plan.layer.weight not in ("", MASS):
             maps[plan.layer.weight] = sums[plan.weight].astype(np.float32)
+    for name, values in maxima.items():
+        maps[name] = largest(positions_kpc, radii_kpc, values, frame)
     return Columns(maps, counts._replace(bad=int(bad.sum())), overhang)
 
 
@@ -105,7 +113,7 @@ def _values(field: Field, layer: Layer, cells: Cells, view: View) -> Values:
     """Return a field of each cell, in the unit of its layer."""
     with np.errstate(divide="ignore", invalid="ignore"):
         values = field.compute(cells, view)
-        if field.reduction is None:
+        if is_transformed(field, view.projection):
             transformed: Values = _TRANSFORMS[view.projection.transform](values)
             return transformed
         return np.log10(values) if layer.reduction == "mean_log10" else values

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from ssfr.components.config import ProjectionSettings, Settings
+from ssfr.components.errors import InputError
 from ssfr.components.projection.fields import Field, Matter, field_named
 
 MASS = "mass"
@@ -54,6 +55,12 @@ def layers(settings: Settings) -> tuple[Layer, ...]:
     """
     projection = settings.projection
     names = projection.fields if MASS in projection.fields else (*projection.fields, MASS)
+    for name in projection.reductions:
+        if name not in names or name == MASS:
+            raise InputError(
+                f"projection.reductions: '{name}' is none of the fields that can be reduced otherwise: "
+                f"{', '.join(each for each in names if each != MASS)}"
+            )
     drawn = [_layer(field_named(name), settings) for name in names]
     own = [layer for layer in drawn if layer.weight not in ("", MASS)]
     weights = [
@@ -77,22 +84,30 @@ def particle_fields(names: Sequence[str], projection: ProjectionSettings) -> lis
 
 
 def reduction_of(field: Field, projection: ProjectionSettings) -> str:
-    """Return how a field is reduced: by its own rule, or as the settings say of temperature and entropy."""
+    """Return how a field is reduced: as the settings say of it, by its own rule, or as `weighting` says."""
+    if field.name in projection.reductions:
+        return projection.reductions[field.name]
     if field.reduction is not None:
         return field.reduction
     return "sum" if projection.weighting == "sum" else "mass_weighted_mean"
+
+
+def is_transformed(field: Field, projection: ProjectionSettings) -> bool:
+    """Return whether `projection.transform` acts on a field, as on temperature and entropy."""
+    by_setting = field.reduction is None and field.name not in projection.reductions
+    return by_setting and projection.transform != "linear"
 
 
 def _layer(field: Field, settings: Settings) -> Layer:
     projection = settings.projection
     reduction = reduction_of(field, projection)
     unit = _mass_unit(settings) if field.unit == "Msun" else field.unit
-    if field.reduction is None and projection.transform != "linear":
+    if is_transformed(field, projection):
         unit = f"{projection.transform} {unit}"
     elif reduction == "mean_log10":
         unit = f"log10 {unit}"
     elif reduction == "surface_density":
-        unit = f"{unit}/kpc^2"
+        unit = f"{unit.removesuffix('/h')} kpc^-2" + ("/h" if unit.endswith("/h") else "")
     if reduction in ADDITIVE:
         return Layer(field.name, unit, reduction, "", field.matter)
     of_all_gas = field.matter == "gas" and reduction != "volume_weighted_mean"

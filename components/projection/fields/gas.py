@@ -1,6 +1,6 @@
-"""Fields of the gas: mass, temperature, entropy.
+"""Fields of the gas: mass, temperature, entropy, densities, metals, magnetic field, star formation.
 
-Equations: the TNG data specifications (temperature); K = kB T / n^(2/3) (entropy).
+Equations: the TNG data specifications (temperature, magnetic field); K = kB T / n^(2/3) (entropy).
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ssfr.components.simulation import Header
 from ssfr.components.units import (
     BOLTZMANN_ERG_K,
     BOLTZMANN_KEV_K,
+    CODE_MAGNETIC_FIELD_UG,
     CODE_MASS_MSUN,
     ENERGY_OVER_MASS_CGS,
     GAMMA,
@@ -80,6 +81,48 @@ def radius(cells: Cells, view: View) -> Values:
     """Return the radius of each cell [kpc, physical], r = (3 V / 4 pi)^(1/3) with V = m / rho."""
     cubic_ckpc_h = cells["mass"].astype(np.float64) / cells["density"]
     return np.cbrt(3.0 * cubic_ckpc_h / (4.0 * np.pi)) * length_kpc(1.0, view.header.h, view.header.redshift)
+
+
+@field(unit="cm^-3", needs=("density",))
+def hydrogen_density(cells: Cells, view: View) -> Values:
+    """Return the number density of hydrogen in each cell [1/cm^3, physical]: X_H rho / mp with X_H = 0.76."""
+    return density_g_cm3(cells["density"], view.header) * (HYDROGEN_FRACTION / PROTON_MASS_G)
+
+
+@field(unit="1", needs=("metallicity",))
+def metallicity(cells: Cells, view: View) -> Values:
+    """Return the mass fraction of elements beyond helium in each cell (the Sun has 0.0127 in TNG)."""
+    return cells["metallicity"].astype(np.float64)
+
+
+@field(unit="uG", needs=("magnetic_field",))
+def magnetic_field(cells: Cells, view: View) -> Values:
+    """Return the strength of the magnetic field in each cell [uG, physical]: the stored |B| times h/a^2."""
+    stored = np.linalg.norm(cells["magnetic_field"].astype(np.float64), axis=1)
+    return stored * (CODE_MAGNETIC_FIELD_UG * view.header.h / view.header.scale_factor**2)
+
+
+@field(
+    unit="Msun",
+    needs=("neutral_hydrogen_abundance", "star_formation_rate"),
+    reduction="surface_density",
+)
+def neutral_hydrogen(cells: Cells, view: View) -> Values:
+    """Return the mass of neutral hydrogen, atomic and molecular, in each cell [Msun].
+
+    X_H m (n_HI / n_H) with X_H = 0.76 and the neutral fraction as the simulation has it; star-forming cells
+    are taken as all neutral: their cold clouds, which that fraction does not see, hold nearly all of their
+    mass in the two-phase model behind the effective equation of state (Springel & Hernquist 2003). Only
+    full snapshots of TNG have the neutral fraction.
+    """
+    fraction = np.where(star_forming(cells), 1.0, cells["neutral_hydrogen_abundance"])
+    return HYDROGEN_FRACTION * mass(cells, view) * fraction
+
+
+@field(unit="Msun yr^-1", needs=("star_formation_rate",), reduction="surface_density")
+def star_formation_rate(cells: Cells, view: View) -> Values:
+    """Return the star formation rate of each cell [Msun/yr]."""
+    return cells["star_formation_rate"].astype(np.float64)
 
 
 def density_g_cm3(code: NDArray[Any], header: Header) -> Values:

@@ -16,6 +16,15 @@ from ssfr.components.simulation.universe.cosmology import (
     age_gyr,
     scale_factor,
 )
+from ssfr.components.simulation.universe.extras import (
+    DARK_FIELDS,
+    EXTRA_GAS_FIELDS,
+    dark_matter,
+    dark_particles,
+    extra_rng,
+    half_dark_mass_kpc,
+    write_extra_fields,
+)
 from ssfr.components.simulation.universe.gas import Gas, Phase, electron_abundance, make_gas
 from ssfr.components.simulation.universe.halos import (
     FRAGMENT,
@@ -27,7 +36,7 @@ from ssfr.components.simulation.universe.halos import (
 )
 from ssfr.components.simulation.universe.laws import star_formation_rate
 from ssfr.components.simulation.universe.recipe import HYDROGEN_PER_MSUN_KPC3, Array
-from ssfr.components.simulation.universe.stars import Stars, make_stars
+from ssfr.components.simulation.universe.stars import make_stars
 from ssfr.components.units import (
     BOLTZMANN_ERG_K,
     CODE_MASS_MSUN,
@@ -59,6 +68,7 @@ STAR_FIELDS: dict[str, tuple[type, int]] = {
 SUBHALO_FIELDS: dict[str, tuple[type, int]] = {
     "SubhaloMass": (np.float32, 1),
     "SubhaloMassType": (np.float32, 6),
+    "SubhaloMassInRad": (np.float32, 1),
     "SubhaloMassInRadType": (np.float32, 6),
     "SubhaloHalfmassRadType": (np.float32, 6),
     "SubhaloSFR": (np.float32, 1),
@@ -82,7 +92,7 @@ GROUP_FIELDS: dict[str, tuple[type, int]] = {
 }
 
 GAS, DARK, STARS = 0, 1, 4
-_STAR_ID = np.uint64(1 << 31)
+_STAR_ID, _DARK_ID = np.uint64(1 << 31), np.uint64(1 << 30)
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,7 @@ class HaloData:
 
     gas: Table
     stars: Table
+    dark: Table
     subhalos: Table
     group: Table
 
@@ -106,6 +117,13 @@ def empty_table(fields: dict[str, tuple[type, int]], rows: int) -> Table:
     }
 
 
+def particle_fields(settings: UniverseSettings) -> dict[str, tuple[int, dict[str, tuple[type, int]]]]:
+    """Return each group of cells or particles, their type, and their fields: dtype and width."""
+    gas = GAS_FIELDS | EXTRA_GAS_FIELDS if settings.extra_fields else GAS_FIELDS
+    groups = {"PartType0": (GAS, gas), "PartType4": (STARS, STAR_FIELDS)}
+    return groups if settings.dark_particle_msun is None else groups | {"PartType1": (DARK, DARK_FIELDS)}
+
+
 def make_halo_data(settings: UniverseSettings, index: int, snapshot: int) -> HaloData:
     """Sample halo `index` at a snapshot.
 
@@ -115,29 +133,48 @@ def make_halo_data(settings: UniverseSettings, index: int, snapshot: int) -> Hal
     halo = make_halo(settings, index, snapshot)
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(index, snapshot)))
     redshift = REDSHIFTS[snapshot]
-    gas = empty_table(GAS_FIELDS, halo.cells)
+    extra = extra_rng(settings, index, snapshot, "gas")
+    gas = empty_table(particle_fields(settings)["PartType0"][1], halo.cells)
     stars = empty_table(STAR_FIELDS, halo.stars)
     subhalos = empty_table(SUBHALO_FIELDS, len(halo.members))
     gas_end = star_end = 0
     for row, member in enumerate(halo.members):
         gas_slice = slice(gas_end, gas_end := gas_end + member.galaxy.cells)
         star_slice = slice(star_end, star_end := star_end + member.galaxy.stars)
-        _write_member(halo, member, settings, redshift, rng, _rows(gas, gas_slice), _rows(stars, star_slice))
-        _describe(halo, member, redshift, _rows(gas, gas_slice), _rows(stars, star_slice), subhalos, row)
+        rows = _rows(gas, gas_slice), _rows(stars, star_slice)
+        _write_member(halo, member, settings, redshift, (rng, extra), *rows)
+        dark_count = dark_particles(member.galaxy.dark_mass_msun, settings)
+        _describe(halo, member, redshift, *rows, dark_count, subhalos, row)
     fuzz = _inner_fuzz(halo, rng)
     centre = (halo.position_ckpc_h, halo.velocity_km_s)
-    _write_gas(fuzz, np.zeros(halo.fuzz_cells), centre, redshift, _rows(gas, slice(gas_end, None)))
+    fuzz_rows = _rows(gas, slice(gas_end, None))
+    _write_gas(fuzz, np.zeros(halo.fuzz_cells), centre, redshift, fuzz_rows)
+    if settings.extra_fields:
+        write_extra_fields(fuzz, None, redshift, extra, fuzz_rows)
     gas["ParticleIDs"][:] = (np.uint64(index + 1) << np.uint64(32)) + np.arange(halo.cells, dtype=np.uint64)
     stars["ParticleIDs"][:] = (
         (np.uint64(index + 1) << np.uint64(32)) + _STAR_ID + np.arange(halo.stars, dtype=np.uint64)
     )
-    return HaloData(gas, stars, subhalos, _describe_group(halo, gas, stars, subhalos))
+    dark = _dark_table(halo, index, settings, redshift, extra_rng(settings, index, snapshot, "dark"))
+    return HaloData(gas, stars, dark, subhalos, _describe_group(halo, gas, stars, dark, subhalos))
+
+
+def _dark_table(
+    halo: Halo, index: int, settings: UniverseSettings, redshift: float, rng: np.random.Generator
+) -> Table:
+    positions, velocities = (np.concatenate(parts) for parts in dark_matter(halo, settings, rng))
+    table = empty_table(DARK_FIELDS, len(positions))
+    centre = (halo.position_ckpc_h, halo.velocity_km_s)
+    _write_motion(positions, velocities, centre, redshift, table)
+    table["ParticleIDs"][:] = (np.uint64(index + 1) << np.uint64(32)) + _DARK_ID
+    table["ParticleIDs"] += np.arange(len(positions), dtype=np.uint64)
+    return table
 
 
 def make_outer_fuzz(settings: UniverseSettings, snapshot: int) -> Table:
     """Sample the gas between the halos: thin, at 2e4 K, anywhere in the box."""
     rng = np.random.default_rng(np.random.SeedSequence(settings.seed, spawn_key=(2**31, snapshot)))
-    gas = empty_table(GAS_FIELDS, OUTER_FUZZ_CELLS)
+    gas = empty_table(particle_fields(settings)["PartType0"][1], OUTER_FUZZ_CELLS)
     n = OUTER_FUZZ_CELLS
     temperature = np.full(n, 2e4)
     fuzz = Gas(
@@ -151,6 +188,8 @@ def make_outer_fuzz(settings: UniverseSettings, snapshot: int) -> Table:
     )
     centre = (rng.uniform(0, BOX_CKPC_H, (n, 3)), np.zeros(3))
     _write_gas(fuzz, np.zeros(n), centre, REDSHIFTS[snapshot], gas)
+    if settings.extra_fields:
+        write_extra_fields(fuzz, None, REDSHIFTS[snapshot], extra_rng(settings, 2**31, snapshot, "gas"), gas)
     first = np.uint64(halo_count(settings) + 1) << np.uint64(32)
     gas["ParticleIDs"][:] = first + np.arange(n, dtype=np.uint64)
     return gas
@@ -171,11 +210,11 @@ def _write_member(
     member: Member,
     settings: UniverseSettings,
     redshift: float,
-    rng: np.random.Generator,
+    rngs: tuple[np.random.Generator, np.random.Generator],
     gas_rows: Table,
     star_rows: Table,
 ) -> None:
-    galaxy = member.galaxy
+    galaxy, (rng, extra) = member.galaxy, rngs
     gas = make_gas(galaxy, rng)
     sfr = star_formation_rate(settings.law, galaxy, gas)
     universe_age = age_gyr(redshift)
@@ -185,14 +224,18 @@ def _write_member(
         halo.velocity_km_s + member.velocity_km_s,
     )
     _write_gas(gas, sfr, centre, redshift, gas_rows)
-    _write_motion(stars, centre, redshift, star_rows)
+    if settings.extra_fields:
+        write_extra_fields(gas, galaxy, redshift, extra, gas_rows)
+    _write_motion(stars.position_kpc, stars.velocity_km_s, centre, redshift, star_rows)
+    star_rows["Masses"][:] = stars.mass_msun * HUBBLE / CODE_MASS_MSUN
     is_wind = np.isnan(stars.age_gyr)
     formed = scale_factor(universe_age - np.where(is_wind, 0.0, stars.age_gyr))
     star_rows["GFM_StellarFormationTime"][:] = np.where(is_wind, -formed, formed)
 
 
 def _write_gas(gas: Gas, sfr: Array, centre: tuple[Array, Array], redshift: float, rows: Table) -> None:
-    _write_motion(gas, centre, redshift, rows)
+    _write_motion(gas.position_kpc, gas.velocity_km_s, centre, redshift, rows)
+    rows["Masses"][:] = gas.mass_msun * HUBBLE / CODE_MASS_MSUN
     rows["Density"][:] = (
         gas.hydrogen_cm3 / HYDROGEN_PER_MSUN_KPC3 / (CODE_MASS_MSUN * HUBBLE**2 * (1 + redshift) ** 3)
     )
@@ -201,11 +244,12 @@ def _write_gas(gas: Gas, sfr: Array, centre: tuple[Array, Array], redshift: floa
     rows["StarFormationRate"][:] = sfr
 
 
-def _write_motion(matter: Gas | Stars, centre: tuple[Array, Array], redshift: float, rows: Table) -> None:
-    """Write place, velocity and mass; TNG stores peculiar velocity / sqrt(a)."""
-    rows["Coordinates"][:] = in_box(centre[0] + matter.position_kpc * HUBBLE * (1 + redshift))
-    rows["Velocities"][:] = (centre[1] + matter.velocity_km_s) * np.sqrt(1 + redshift)
-    rows["Masses"][:] = matter.mass_msun * HUBBLE / CODE_MASS_MSUN
+def _write_motion(
+    position_kpc: Array, velocity_km_s: Array, centre: tuple[Array, Array], redshift: float, rows: Table
+) -> None:
+    """Write place and velocity; TNG stores peculiar velocity / sqrt(a)."""
+    rows["Coordinates"][:] = in_box(centre[0] + position_kpc * HUBBLE * (1 + redshift))
+    rows["Velocities"][:] = (centre[1] + velocity_km_s) * np.sqrt(1 + redshift)
 
 
 def in_box(position_ckpc_h: Array) -> Array:
@@ -232,7 +276,14 @@ def _inner_fuzz(halo: Halo, rng: np.random.Generator) -> Gas:
 
 
 def _describe(
-    halo: Halo, member: Member, redshift: float, gas: Table, stars: Table, subhalos: Table, row: int
+    halo: Halo,
+    member: Member,
+    redshift: float,
+    gas: Table,
+    stars: Table,
+    dark_count: int,
+    subhalos: Table,
+    row: int,
 ) -> None:
     """Measure a subhalo from what was written, so that the catalogue and the cells agree to rounding."""
     to_code = HUBBLE * (1 + redshift)
@@ -240,8 +291,7 @@ def _describe(
     is_wind = stars["GFM_StellarFormationTime"] <= 0
     gas_radius, star_radius = (_distance(table["Coordinates"], centre) for table in (gas, stars))
     half_stars = _half_mass_radius(star_radius[~is_wind], stars["Masses"][~is_wind])
-    virial_kpc = member.galaxy.virial_velocity_km_s / (10 * 0.1 * HUBBLE)
-    half_dark = 0.35 * virial_kpc * to_code
+    half_dark = half_dark_mass_kpc(member.galaxy) * to_code
     aperture = 2 * half_stars
     dark = member.galaxy.dark_mass_msun * HUBBLE / CODE_MASS_MSUN
     mass, inside, half = np.zeros(6), np.zeros(6), np.zeros(6)
@@ -253,10 +303,11 @@ def _describe(
     # Isothermal: enclosed mass grows with radius.
     inside[DARK] = dark * min(0.5 * aperture / half_dark, 1.0)
     half[[GAS, DARK, STARS]] = _half_mass_radius(gas_radius, gas["Masses"]), half_dark, half_stars
-    lengths = [len(gas_radius), 0, 0, 0, len(star_radius), 0]
+    lengths = [len(gas_radius), dark_count, 0, 0, len(star_radius), 0]
     values = {
         "SubhaloMass": mass.sum(),
         "SubhaloMassType": mass,
+        "SubhaloMassInRad": inside.sum(),
         "SubhaloMassInRadType": inside,
         "SubhaloHalfmassRadType": half,
         "SubhaloSFR": _total(gas["StarFormationRate"]),
@@ -271,7 +322,7 @@ def _describe(
         subhalos[name][row] = value
 
 
-def _describe_group(halo: Halo, gas: Table, stars: Table, subhalos: Table) -> Table:
+def _describe_group(halo: Halo, gas: Table, stars: Table, dark: Table, subhalos: Table) -> Table:
     group = empty_table(GROUP_FIELDS, 1)
     fuzz_from = int(subhalos["SubhaloLenType"][:, GAS].sum())
     mass = subhalos["SubhaloMassType"].sum(axis=0, dtype=np.float64)
@@ -280,8 +331,9 @@ def _describe_group(halo: Halo, gas: Table, stars: Table, subhalos: Table) -> Ta
     group["GroupMassType"][0] = mass
     group["GroupMass"][0] = mass.sum()
     group["GroupSFR"][0] = _total(gas["StarFormationRate"])
-    group["GroupLenType"][0, [GAS, STARS]] = len(gas["Masses"]), len(stars["Masses"])
-    group["GroupLen"][0] = len(gas["Masses"]) + len(stars["Masses"])
+    lengths = [len(table["ParticleIDs"]) for table in (gas, dark, stars)]
+    group["GroupLenType"][0, [GAS, DARK, STARS]] = lengths
+    group["GroupLen"][0] = sum(lengths)
     group["GroupNsubs"][0] = len(halo.members)
     group["GroupPos"][0] = in_box(halo.position_ckpc_h)
     return group

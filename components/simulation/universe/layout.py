@@ -16,23 +16,26 @@ from numpy.typing import NDArray
 from ssfr.components.config import UniverseSettings
 from ssfr.components.simulation.universe import cosmology
 from ssfr.components.simulation.universe.cells import (
+    DARK,
     GAS,
-    GAS_FIELDS,
     GROUP_FIELDS,
-    STAR_FIELDS,
     STARS,
     SUBHALO_FIELDS,
     HaloData,
     Table,
     empty_table,
+    particle_fields,
 )
-from ssfr.components.simulation.universe.halos import OUTER_FUZZ_CELLS, halo_count, make_halo
+from ssfr.components.simulation.universe.extras import dark_particles
+from ssfr.components.simulation.universe.halos import OUTER_FUZZ_CELLS, Halo, halo_count, make_halo
+from ssfr.components.units import CODE_MASS_MSUN
 
 Integers = NDArray[np.int64]
 
 _HDF5_OVERHEAD = 1 << 15
 
-_WIDTHS = {"PartType0": (GAS, GAS_FIELDS), "PartType4": (STARS, STAR_FIELDS)}
+ParticleFields = dict[str, tuple[int, dict[str, tuple[type, int]]]]
+"""Group of cells or particles -> their type, and their fields: dtype and width."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,10 @@ class Plan:
         (chunks + 1,) the catalogue's halos begin in these chunks.
     cut
         (chunks + 1, 6) the snapshot's cells and particles are cut here: in the middle of a halo.
+    fields
+        Of each group of cells or particles.
+    dark_particle_msun
+        Mass of a dark matter particle [Msun]; 0: there are none.
     """
 
     snapshot: int
@@ -62,6 +69,8 @@ class Plan:
     subhalo_length: Integers
     first_halo: Integers
     cut: Integers
+    fields: ParticleFields
+    dark_particle_msun: float
 
     @property
     def first_subhalo(self) -> Integers:
@@ -92,7 +101,7 @@ class Plan:
         groups = self.first_halo[chunk + 1] - self.first_halo[chunk]
         first = self.first_subhalo[self.first_halo[chunk : chunk + 2]]
         rows = groups * _row_bytes(GROUP_FIELDS) + (first[1] - first[0]) * _row_bytes(SUBHALO_FIELDS)
-        data = sum(int(cells[kind]) * _row_bytes(fields) for kind, fields in _WIDTHS.values())
+        data = sum(int(cells[kind]) * _row_bytes(fields) for kind, fields in self.fields.values())
         return data + _HDF5_OVERHEAD, int(rows) + _HDF5_OVERHEAD
 
 
@@ -104,10 +113,12 @@ def make_plan(settings: UniverseSettings, snapshot: int) -> Plan:
     group_length = np.zeros((len(halos), 6), dtype=np.int64)
     group_length[:, GAS] = [halo.cells for halo in ordered]
     group_length[:, STARS] = [halo.stars for halo in ordered]
+    group_length[:, DARK] = [_dark_particles_of(halo, settings) for halo in ordered]
     members = [member for halo in ordered for member in halo.members]
     subhalo_length = np.zeros((len(members), 6), dtype=np.int64)
     subhalo_length[:, GAS] = [member.galaxy.cells for member in members]
     subhalo_length[:, STARS] = [member.galaxy.stars for member in members]
+    subhalo_length[:, DARK] = [dark_particles(each.galaxy.dark_mass_msun, settings) for each in members]
     offset = _starts(group_length)
     shares = offset[-1, GAS] * np.arange(1, settings.chunks) / settings.chunks
     inner = np.searchsorted(offset[:, GAS], shares, side="right") - 1
@@ -124,7 +135,14 @@ def make_plan(settings: UniverseSettings, snapshot: int) -> Plan:
         subhalo_length=subhalo_length,
         first_halo=first_halo,
         cut=cut,
+        fields=particle_fields(settings),
+        dark_particle_msun=settings.dark_particle_msun or 0.0,
     )
+
+
+def _dark_particles_of(halo: Halo, settings: UniverseSettings) -> int:
+    masses = [member.galaxy.dark_mass_msun for member in halo.members]
+    return sum(dark_particles(mass, settings) for mass in [*masses, halo.dark_mass_msun])
 
 
 class ChunkWriter:
@@ -145,7 +163,7 @@ class ChunkWriter:
             SUBHALO_FIELDS, int(self._first_subhalo[self._to] - self._first_subhalo[self._from])
         )
         _write_snapshot_header(plan, chunk, snapshot_file)
-        for group, (kind, fields) in _WIDTHS.items():
+        for group, (kind, fields) in plan.fields.items():
             n = int(self._high[kind] - self._low[kind])
             for name, (dtype, width) in fields.items() if n else ():
                 snapshot_file.create_dataset(f"{group}/{name}", (n,) if width == 1 else (n, width), dtype)
@@ -157,8 +175,9 @@ class ChunkWriter:
 
     def add(self, number: int, data: HaloData) -> None:
         """Write halo `number` of the catalogue, or the part of it that lies in this chunk."""
-        for group, table in (("PartType0", data.gas), ("PartType4", data.stars)):
-            self.add_cells(group, int(self._offset[number, _WIDTHS[group][0]]), table)
+        tables = {GAS: data.gas, DARK: data.dark, STARS: data.stars}
+        for group, (kind, _) in self._plan.fields.items():
+            self.add_cells(group, int(self._offset[number, kind]), tables[kind])
         if not self._from <= number < self._to:
             return
         first = int(self._first_subhalo[number])
@@ -171,8 +190,8 @@ class ChunkWriter:
 
     def add_cells(self, group: str, offset: int, table: Table) -> None:
         """Write the part of a table that lies in this chunk; its row 0 is row `offset` of the snapshot."""
-        kind = _WIDTHS[group][0]
-        n = len(table["Masses"])
+        kind = self._plan.fields[group][0]
+        n = len(table["ParticleIDs"])
         low, high = (int(np.clip(edge[kind] - offset, 0, n)) for edge in (self._low, self._high))
         if low == high:
             return
@@ -259,7 +278,8 @@ def _write_snapshot_header(plan: Plan, chunk: int, file: h5py.File) -> None:
     header["NumPart_ThisFile"] = (plan.cut[chunk + 1] - plan.cut[chunk]).astype(np.int32)
     header["NumPart_Total"] = (plan.totals & 0xFFFFFFFF).astype(np.uint32)
     header["NumPart_Total_HighWord"] = (plan.totals >> 32).astype(np.uint32)
-    header["MassTable"] = np.zeros(6)
+    dark = plan.dark_particle_msun * cosmology.HUBBLE / CODE_MASS_MSUN
+    header["MassTable"] = np.array([0.0, dark, 0.0, 0.0, 0.0, 0.0])
     header["OmegaBaryon"] = cosmology.OMEGA_BARYON
     header["UnitLength_in_cm"] = 3.085678e21
     header["UnitMass_in_g"] = 1.989e43

@@ -43,7 +43,7 @@ from ssfr.components.simulation.universe.layout import (
 from ssfr.components.simulation.universe.trees import build_trees, rows_of_snapshot
 from ssfr.components.storage.artifact import atomic_file, read_json, write_json
 
-RECIPE = 1
+RECIPE = 2
 """Version of docs/universe.md: universes of another version are never continued."""
 
 
