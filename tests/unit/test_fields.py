@@ -124,7 +124,7 @@ def test_units_come_from_the_header():
     """a = 0.5, h = 0.7: a density 1e-5 is 1e5 Msun h^2 / (a kpc)^3 = 3.92e5 Msun/kpc^3 (1e10 Msun/h
 
     over (a kpc/h)^3), so n_H = 0.76 x 3.92e5 x 1.98841e33 / 2.93800e64 / 1.672622e-24 = 0.012054 / cm^3.
-    A magnetic field of 1 is 2.6015 h/a^2 = 7.284 microgauss: sqrt(1.98841e43 x 1e10 / 2.93800e64) = 2.6015e-6.
+    A magnetic field of 1 is 2.6015 h/a^2 = 7.284 uG: sqrt(1.98841e43 x 1e10 / 2.93800e64) = 2.6015e-6.
     """
     gas = cells(
         np.zeros((1, 3)),
