@@ -1,4 +1,4 @@
-"""Model-sync killed 200 times at random moments, and rolling to another version while 8 clients ask.
+"""Model-sync killed 200 times at random moments, and rolling to another version while 8 clients predict.
 
 The S3 server is the tests' own; it, model-sync, the server and the clients share this machine, so that what
 bringing and loading a model takes from the clients is part of the figures. The weights are random: time does
@@ -92,7 +92,7 @@ def _kills(models: Any, storage: StorageSettings, folder: Path) -> list[dict[str
 
 
 @dataclass
-class _Asked:
+class _Requests:
     """What one client saw: when each request began and how long it took [s], and how many failed."""
 
     began: list[float] = field(default_factory=list)
@@ -111,15 +111,15 @@ def _moves(models: Any, storage: StorageSettings, folder: Path) -> list[dict[str
         repository.publish(version)
     models.label(repository, stable=1)
     with _served(models, repository, storage, folder / "served") as address:
-        asked, stop = [_Asked() for _ in range(CLIENTS)], threading.Event()
-        threads = [threading.Thread(target=_ask, args=(address, maps, one, stop)) for one in asked]
+        clients, stop = [_Requests() for _ in range(CLIENTS)], threading.Event()
+        threads = [threading.Thread(target=_request, args=(address, maps, one, stop)) for one in clients]
         for thread in threads:
             thread.start()
         phases = _roll(repository, address)
         stop.set()
         for thread in threads:
             thread.join()
-    return _figures(asked, phases)
+    return _figures(clients, phases)
 
 
 @contextmanager
@@ -142,17 +142,17 @@ def _served(models: Any, repository: RemoteRepository, storage: StorageSettings,
         sidecar.wait()
 
 
-def _ask(address: str, maps: np.ndarray, asked: _Asked, stop: threading.Event) -> None:
-    """Ask for one galaxy after another, and never twice for the same: a failure counts."""
+def _request(address: str, maps: np.ndarray, made: _Requests, stop: threading.Event) -> None:
+    """Predict again and again, each request once: a failure counts."""
     with ModelClient.of(ServingSettings(retries=0), address, "compact", label="stable") as client:
         while not stop.is_set():
-            asked.began.append(time.perf_counter())
+            made.began.append(time.perf_counter())
             try:
                 client.predict_maps(maps)
             except InputError as error:
-                asked.failed += 1
+                made.failed += 1
                 print(f"rollout: {error}", file=sys.stderr)
-            asked.seconds.append(time.perf_counter() - asked.began[-1])
+            made.seconds.append(time.perf_counter() - made.began[-1])
 
 
 def _roll(repository: RemoteRepository, address: str) -> list[tuple[str, float]]:
@@ -167,9 +167,9 @@ def _roll(repository: RemoteRepository, address: str) -> list[tuple[str, float]]
     return phases
 
 
-def _figures(asked: list[_Asked], phases: list[tuple[str, float]]) -> list[dict[str, Any]]:
-    began = np.concatenate([one.began for one in asked])
-    seconds = np.concatenate([one.seconds for one in asked])
+def _figures(clients: list[_Requests], phases: list[tuple[str, float]]) -> list[dict[str, Any]]:
+    began = np.concatenate([one.began for one in clients])
+    seconds = np.concatenate([one.seconds for one in clients])
     phase = np.searchsorted([start for _, start in phases], began) - 1
     names = np.array([name for name, _ in phases])[np.maximum(phase, 0)]
     moves = [end - start for (_, start), (name, end) in itertools.pairwise(phases) if name == "after"]
@@ -177,7 +177,7 @@ def _figures(asked: list[_Asked], phases: list[tuple[str, float]]) -> list[dict[
         row("rollout.moves", _MOVES, "roll-outs"),
         row("rollout.move_seconds", float(np.median(moves)), "s"),
         row("rollout.requests", len(began), "requests"),
-        row("rollout.failed", sum(one.failed for one in asked), "requests"),
+        row("rollout.failed", sum(one.failed for one in clients), "requests"),
     ]
     quiet = seconds[names == "before"]
     for quantile in (50, 99):

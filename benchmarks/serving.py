@@ -159,7 +159,7 @@ def _round(timings: Timings, calls: list[Callable[[], object]]) -> None:
 
 
 def serve(repository: Path, pipe: Connection) -> None:
-    """Serve until told to end, in a process of its own; the first message is the address."""
+    """Serve in a process of its own until a message comes; the first one sent is the address."""
     die_with(os.getppid())
     with Server(repository, ServingSettings(port=0), SILENT) as server:
         pipe.send(server.address)

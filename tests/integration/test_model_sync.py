@@ -67,7 +67,7 @@ def test_the_init_container_brings_it_and_the_sidecar_follows(
         assert sidecar.wait(10) == 0
 
 
-def test_what_is_wrong_in_the_repository_is_told_and_what_is_served_stays(
+def test_what_is_wrong_in_the_repository_is_reported_and_what_is_served_stays(
     place: Place, repository: RemoteRepository, tmp_path: Path
 ) -> None:
     root = tmp_path / "served"
@@ -98,12 +98,12 @@ def test_what_is_wrong_in_the_repository_is_told_and_what_is_served_stays(
 def test_without_a_server_and_without_a_model_it_ends_with_one_line(place: Place, tmp_path: Path) -> None:
     storage = place.settings("http://127.0.0.1:9", attempts=1)
     process = model_sync("s3://bucket/models", tmp_path / "served", storage, "--once")
-    _, told = process.communicate(timeout=30)
+    _, lines = process.communicate(timeout=30)
     assert process.returncode != 0
-    assert "EndpointConnectionError, 1 attempts; is http://127.0.0.1:9 up" in told
+    assert "EndpointConnectionError, 1 attempts; is http://127.0.0.1:9 up" in lines
 
 
-def test_through_a_network_that_breaks_the_version_is_brought_whole(
+def test_through_a_network_that_breaks_the_version_is_brought_complete(
     place: Place, repository: RemoteRepository, tmp_path: Path
 ) -> None:
     root = tmp_path / "served"

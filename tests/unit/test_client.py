@@ -79,7 +79,7 @@ def test_retries_end_with_the_deadline():
     assert 0.5 < time.monotonic() - started < 5.0
 
 
-def test_a_server_that_never_answers_meets_the_deadline():
+def test_a_server_that_never_answers_is_given_up_at_the_deadline():
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -137,22 +137,22 @@ class Other(PredictionServiceServicer):
         return PredictResponse(outputs=self.outputs)
 
 
-def asked(servicer, ask=lambda client: client.predict_maps(np.zeros((2, 1, 4, 4)))):
-    """What a client gets to know of a server."""
+def with_client(servicer, use=lambda client: client.predict_maps(np.zeros((2, 1, 4, 4)))):
+    """What a client returns of a server."""
     server = grpc.server(ThreadPoolExecutor(1))
     add_PredictionServiceServicer_to_server(servicer, server)
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     try:
         with ModelClient.of(serving(), f"127.0.0.1:{port}") as client:
-            return ask(client)
+            return use(client)
     finally:
         server.stop(None).wait()
 
 
 def test_the_unpacked_answers_of_tf_serving_are_understood():
     values = {name: declaring((2,), float_val=[i, -i]) for i, name in enumerate(OUTPUTS)}
-    answer = asked(Other(values))
+    answer = with_client(Other(values))
     found = (answer.predicted, answer.linear, answer.lower, answer.upper)
     assert (answer.label, [values.tolist() for values in found]) == (
         "log10_ssfr",
@@ -171,7 +171,7 @@ def test_the_unpacked_answers_of_tf_serving_are_understood():
 def test_an_answer_without_its_numbers_is_refused(upper, said):
     outputs = {name: declaring((2,), float_val=[1.0, 2.0]) for name in OUTPUTS} | {"upper": upper}
     with pytest.raises(InputError, match=said):
-        asked(Other({name: value for name, value in outputs.items() if value is not None}))
+        with_client(Other({name: value for name, value in outputs.items() if value is not None}))
 
 
 class Foreign(PredictionServiceServicer):
@@ -202,13 +202,13 @@ def _unknown_dtype():
 @pytest.mark.parametrize("described", [_any(b"\xff\xff"), _unknown_dtype()])
 def test_a_foreign_servers_words_do_not_break_ours(described):
     with pytest.raises(InputError, match=r"no\\x1b\[31m such signature; sent") as refused:
-        asked(Foreign(described))
+        with_client(Foreign(described))
     assert str(refused.value).isprintable()
     with pytest.raises(InputError, match="description of its tensors can't be read"):
-        asked(Foreign(described), lambda client: client.metadata())
+        with_client(Foreign(described), lambda client: client.metadata())
 
 
-def test_a_server_of_pages_is_told_from_none(tmp_path):
+def test_a_server_of_pages_is_no_model_server(tmp_path):
     with ThreadingHTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
         Thread(target=server.serve_forever, daemon=True).start()
         address = f"127.0.0.1:{server.server_port}"
@@ -255,7 +255,7 @@ def test_a_model_that_does_not_say_what_it_takes_is_refused(tmp_path, text, said
     inputs = read_inputs([write_maps(tmp_path / "maps-099-000.h5")])
     value = tf.make_tensor_proto(text.encode(errors="surrogateescape"))
     with pytest.raises(InputError, match=said) as refused:
-        asked(Other({"json": value}), lambda client: client.predict(inputs))
+        with_client(Other({"json": value}), lambda client: client.predict(inputs))
     assert "\n" not in str(refused.value)
     assert "a model that ssfr deployed?" in str(refused.value)
 

@@ -52,7 +52,7 @@ def test_a_number_is_not_used_twice_even_if_its_version_is_gone(
     assert add(repository, tmp_path) == 4
 
 
-def test_of_deployments_at_the_same_time_each_has_a_number_of_its_own_or_is_told(
+def test_of_deployments_at_the_same_time_each_has_a_number_of_its_own_or_an_error(
     repository: RemoteRepository, tmp_path: Path
 ) -> None:
     folders = [write_version(tmp_path, f"model{number}") for number in range(4)]
@@ -69,9 +69,9 @@ def test_of_deployments_at_the_same_time_each_has_a_number_of_its_own_or_is_told
         outcomes = list(pool.map(deploy, folders))
     numbers = [one for one in outcomes if isinstance(one, int)]
     assert sorted(numbers) == repository.versions() == list(range(1, len(numbers) + 1))
-    for told in (one for one in outcomes if isinstance(one, str)):
-        assert "another deployment published version" in told
-        assert "then run this one again" in told
+    for error in (one for one in outcomes if isinstance(one, str)):
+        assert "another deployment published version" in error
+        assert "then run this one again" in error
 
 
 def test_of_decisions_on_the_same_labels_one_wins(repository: RemoteRepository, tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_what_is_no_model_is_not_published(repository: RemoteRepository, tmp_pat
     assert repository.versions() == []
 
 
-def test_a_model_is_found_by_its_digest_and_a_damaged_manifest_is_told(tmp_path: Path) -> None:
+def test_a_model_is_found_by_its_digest_and_a_damaged_manifest_is_reported(tmp_path: Path) -> None:
     said = Said()
     repository = RemoteRepository(str(tmp_path / "models"), "ssfr", progress=said)
     add(repository, tmp_path, "one"), add(repository, tmp_path, "two")
@@ -225,8 +225,8 @@ def test_the_history_does_not_grow_without_end(repository: RemoteRepository, tmp
     for version in range(1, 700):
         champion = champion.noted({"stable": version}, {"version": version, "promoted": True})
     repository.write(labels, champion)
-    told = json.loads((tmp_path / "models/ssfr" / CHAMPION).read_text())
-    assert [line["version"] for line in told["history"]] == list(range(200, 700))
+    written = json.loads((tmp_path / "models/ssfr" / CHAMPION).read_text())
+    assert [line["version"] for line in written["history"]] == list(range(200, 700))
     assert add(repository, tmp_path) == 700
 
 

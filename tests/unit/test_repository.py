@@ -28,7 +28,7 @@ def test_versions_are_ordered_as_numbers_not_as_words(tmp_path):
 
 
 @pytest.mark.parametrize("odd", ["latest", "3.1", "-1", "007", "٣", "1" * 40])
-def test_a_folder_that_is_no_whole_number_is_ignored_with_a_warning(tmp_path, odd):
+def test_a_folder_that_is_no_integer_is_ignored_with_a_warning(tmp_path, odd):
     add(tmp_path)
     (tmp_path / "ssfr" / odd).mkdir()
     warnings = []
@@ -54,7 +54,7 @@ def test_a_damaged_champion_file_is_named(tmp_path, content):
         ModelFolder(tmp_path, "ssfr").champion()
 
 
-def test_a_whole_version_passes(tmp_path):
+def test_a_complete_version_passes(tmp_path):
     add(tmp_path, "one")
     assert verify_version(tmp_path / "ssfr" / "1")["model_digest"] == "one"
 
@@ -128,7 +128,7 @@ def test_models_are_listed_by_name(tmp_path):
     assert model_names(tmp_path) == ["a", "b"]
 
 
-def test_no_repository_and_a_models_own_folder_are_told_apart(tmp_path):
+def test_no_repository_and_a_models_own_folder_are_different_errors(tmp_path):
     with pytest.raises(InputError, match="deploy a model first"):
         model_names(tmp_path / "nowhere")
     add(tmp_path)

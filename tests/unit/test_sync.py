@@ -191,7 +191,7 @@ def test_a_repository_that_was_lost_and_begun_anew_is_not_taken_for_the_old_one(
     assert (follower.here.version_path(1) / "manifest.json").read_bytes() != before
 
 
-def test_what_is_no_version_is_told(follower: Follower) -> None:
+def test_what_is_no_version_is_reported(follower: Follower) -> None:
     follower.add()
     write_version(follower.scratch).rename(follower.scratch / "models/ssfr/latest")
     (problem,) = follower.begin().look()
