@@ -38,7 +38,7 @@ def preset_path(name: str) -> Path:
 def origin(preset: str, location: str, images: bool) -> str:
     """Say what the data are called, as far as it is known before they are looked at."""
     *above, name = location.rstrip("/").split("/")
-    if name.isdecimal() and above:  # a generation of uploaded data
+    if name.isdecimal() and above:  # a version of uploaded data
         name = f"{above[-1]}/{name}"
     return f"{preset} preset; data: {'image catalogue ' if images else ''}{name}"
 

@@ -163,7 +163,7 @@ def settle(staging: Path, final: Path) -> bool:
 
 
 def remove_orphan(leftover: Path, orphan_age_h: float) -> bool:
-    """Remove a staging folder that nobody has written to for long, and tell whether it was one."""
+    """Remove a staging folder that nobody has written to for long; return whether it was one."""
     try:
         times = [path.lstat().st_mtime for path in (leftover, *leftover.rglob("*"))]
     except FileNotFoundError:  # its owner finished just now

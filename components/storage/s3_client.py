@@ -77,9 +77,9 @@ _PASSING = {
     "XAmzContentChecksumMismatch",
     "XAmzContentSHA256Mismatch",
 }
-"""Error codes of S3 that a later attempt may not meet; every status of 500 and above is another.
+"""Error codes of S3 that a later attempt may not get; every status of 500 and above is another.
 
-A bare 404 is the head of an answer whose body, which tells the code, was lost on the way.
+A bare 404 is the head of an answer whose body, with the code, was lost on the way.
 """
 _WHERE_CREDENTIALS_ARE = (
     "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or storage.secret_folder to a mounted secret"
@@ -87,9 +87,7 @@ _WHERE_CREDENTIALS_ARE = (
 _NOT_ACCEPTED = "{server} does not accept the credentials ({code}); " + _WHERE_CREDENTIALS_ARE
 _NO_PERMISSION = "no permission for that with these credentials; ask the bucket's owner, or use others"
 _CLOCK = "{server} says that this machine's clock is wrong; set it, then run again"
-_ELSEWHERE = (
-    "{server} sends us elsewhere, and redirects are not followed; correct storage.endpoint or storage.region"
-)
+_ELSEWHERE = "{server} redirects, which is not followed; correct storage.endpoint or storage.region"
 _EXPLAINED = {
     "NoSuchBucket": "no such bucket; create it, or correct the location",
     "RequestTimeTooSkewed": _CLOCK,
@@ -115,7 +113,7 @@ _EXPLAINED = {
 
 
 class BrokenAnswerError(Exception):
-    """An answer came, but not its end; the HTTP client takes headers that are cut off for whole ones."""
+    """An answer came, but not its end; the HTTP client takes headers that are cut off for complete ones."""
 
 
 _PASSING_ERRORS = (
@@ -293,7 +291,7 @@ def _boto3_client(settings: StorageSettings) -> Any:
 
 
 def _stay_here(context: dict[str, Any], **_: object) -> None:
-    """Keep boto3 from asking around where a bucket is, and from following what it is told."""
+    """Keep boto3 from looking for a bucket in other regions, and from following redirects."""
     context.setdefault("s3_redirect", {})["redirected"] = True
 
 
@@ -308,7 +306,7 @@ def _mounted(folder: Path) -> dict[str, str]:
 
 
 def _is_cut_off(answer: Answer, expected: str | None) -> bool:
-    """Tell of an answer without an expected field, or with the first half of an ETag, which is quoted."""
+    """Return whether an answer lacks an expected field, or holds half an ETag, which is quoted."""
     return expected is not None and (expected not in answer or str(answer[expected]).count('"') == 1)
 
 

@@ -40,7 +40,7 @@ class ChangedDocumentError(InputError):
 
 
 class Store(Protocol):
-    """Artifacts and documents; an artifact is there whole or not at all.
+    """Artifacts and documents; an artifact is there completely or not at all.
 
     Keys of artifacts, names of documents and prefixes are ``/``-separated words such as
     ``training/0123abcd`` (see `check_key`). Every method raises InputError, one line, for what the user
@@ -79,7 +79,7 @@ class Store(Protocol):
         key, folder
             From where to where.
         only
-            Names of the files that are wanted; None: all. The manifest comes whole in any case.
+            Names of the files that are wanted; None: all. The manifest is copied in any case.
 
         Raises
         ------
@@ -90,7 +90,7 @@ class Store(Protocol):
         """
 
     def exists(self, key: str) -> bool:
-        """Tell whether a whole artifact is stored under `key`."""
+        """Return whether a complete artifact is stored under `key`."""
 
     def manifest(self, key: str) -> dict[str, Any] | None:
         """Return the manifest of an artifact, None if there is none.

@@ -1,7 +1,7 @@
-"""Puts data that no step made, a simulation or a catalogue of images, where steps in pods find them.
+"""Stores data that no step made, a simulation or a catalogue of images, where the steps in pods find them.
 
-Below the name that they are given, ``NAME/1`` is the first generation, and what is changed or added later
-becomes the next: a generation never changes, so that all steps of a run see the same data.
+Below the name of a data set, ``NAME/1`` is its first version, and what is changed or added later becomes the
+next: a version never changes, so that all steps of a run read the same data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _STEP = "upload"
 
 
 def upload(folder: Path, location: str, settings: StorageSettings, progress: Progress) -> tuple[str, bool]:
-    """Store a folder as the newest generation, whole or not at all, every file with its digest.
+    """Store a folder as the newest version of a data set, completely or not at all, with digests.
 
     Parameters
     ----------
@@ -34,24 +34,24 @@ def upload(folder: Path, location: str, settings: StorageSettings, progress: Pro
     settings
         How an S3 server is reached.
     progress
-        Is told of bytes copied.
+        Shows the bytes copied.
 
     Returns
     -------
     str
         Where these data are.
     bool
-        False: the newest generation is just this.
+        False: the newest version is just this.
 
     Raises
     ------
     InputError
         There is no such folder, it holds nothing, the name is a number, or somebody else stored other data
-        meanwhile: which of the two are the newest is for people to say.
+        meanwhile: which of the two is the newest is for people to say.
     """
     above, name = _parts(location)
     if _is_number(name):
-        raise InputError(f"{location}: a number is a generation's; name the data: {above}/NAME")
+        raise InputError(f"{location}: a number is a version's; name the data set: {above}/NAME")
     store = open_store(above, settings, progress)
     paths = [
         path
@@ -63,7 +63,7 @@ def upload(folder: Path, location: str, settings: StorageSettings, progress: Pro
     if (folder / MANIFEST) in paths:
         raise InputError(f"{folder / MANIFEST}: this is an artifact of a run; name the data themselves")
     # Before the files are read: what somebody else stores from now on may be newer than they are.
-    _generations(store, name, location)
+    _versions(store, name, location)
     number = _newest(store, name)
     progress.say(f"{folder}: digesting {len(paths)} files")
     files = listed(folder, paths)
@@ -81,7 +81,7 @@ def upload(folder: Path, location: str, settings: StorageSettings, progress: Pro
         return f"{above}/{following}", True
     if is_there(following):
         return f"{above}/{following}", False
-    raise InputError(f"{above}/{name}: generation {number + 1} was stored meanwhile; look, and upload again")
+    raise InputError(f"{above}/{name}: version {number + 1} was stored meanwhile; look, and upload again")
 
 
 def find(location: str, settings: StorageSettings, progress: Progress) -> tuple[str, str]:
@@ -90,23 +90,23 @@ def find(location: str, settings: StorageSettings, progress: Progress) -> tuple[
     Parameters
     ----------
     location
-        ``s3://bucket/prefix/name``: the newest generation; ``s3://bucket/prefix/name/2``: that one.
+        ``s3://bucket/prefix/name``: the newest version; ``s3://bucket/prefix/name/2``: that version.
     settings
         How an S3 server is reached.
     progress
-        Is told of attempts that failed.
+        Shows attempts that failed.
 
     Raises
     ------
     InputError
-        There is no such generation, or none at all.
+        There is no such version, or none at all.
     """
     above, name = _parts(location)
     if _is_number(name):
         number, (above, name) = int(name), _parts(above)
         if not open_store(above, settings, progress).exists(f"{name}/{number}"):
             raise InputError(
-                f"--data {location}: generation {number} is not there (any more); name {above}/{name} for the"
+                f"--data {location}: version {number} is not there (any more); name {above}/{name} for the"
                 " newest, or start a new run"
             )
     else:
@@ -125,7 +125,7 @@ def clean(
     older_than_s: float,
     dry_run: bool = False,
 ) -> list[str]:
-    """Remove old generations of uploaded data, and what killed uploads left.
+    """Remove old versions of a data set, and what killed uploads left.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ def clean(
     above, name = _parts(location)
     check_there(location)
     store = open_store(above, settings, progress)
-    numbers = _generations(store, name, location)
+    numbers = _versions(store, name, location)
     lower = sorted(numbers, key=numbers.__getitem__)[:-keep]
     gone = [key for key in expired(store.artifacts(name), 0, older_than_s, ()) if key in lower]
     if not dry_run:
@@ -163,8 +163,8 @@ def clean(
     return gone
 
 
-def _generations(store: Store, name: str, location: str) -> dict[str, int]:
-    """Return the keys of a name's generations, and their numbers.
+def _versions(store: Store, name: str, location: str) -> dict[str, int]:
+    """Return the keys of a data set's versions, and their numbers.
 
     Raises
     ------
@@ -177,7 +177,7 @@ def _generations(store: Store, name: str, location: str) -> dict[str, int]:
         manifest = store.manifest(key) or {"step": _STEP}  # removed just now
         if parent != name or not _is_number(number) or manifest.get("step") != _STEP:
             raise InputError(
-                f"{location}: holds {key}, no generation of it; uploaded data need a name of their own"
+                f"{location}: holds {key}, no version of it; uploaded data need a name of their own"
             )
         numbers[key] = int(number)
     return numbers
@@ -197,7 +197,7 @@ def _is_number(word: str) -> bool:
 
 
 def _newest(store: Store, name: str) -> int:
-    """Return the number of the newest generation, 0: there is none."""
+    """Return the number of the newest version, 0: there is none."""
     words = [key.removeprefix(f"{name}/") for key in store.keys(name)]
     number = max((int(word) for word in words if _is_number(word)), default=0)
     # On some servers a list lags behind what is there.

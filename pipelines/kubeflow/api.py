@@ -1,4 +1,10 @@
-"""What Kubeflow Pipelines holds: pipelines and their versions, experiments, runs, and recurring runs."""
+"""What Kubeflow Pipelines holds: pipelines and their versions, experiments, runs, and recurring runs.
+
+The services are those under kfp.Client (kfp_server_api), but not kfp.Client itself: its methods have no time
+limit, it waits 25 s for a server that is down, takes a web page for an empty answer, would send a token in
+the clear, keeps a namespace and a cookie in the home folder, fails where another was faster to make an
+experiment or a version, and reads no logs.
+"""
 
 from __future__ import annotations
 
@@ -239,8 +245,8 @@ class Kubeflow:
         predicate = api.V2beta1Predicate(
             operation=api.V2beta1PredicateOperation.EQUALS, key="display_name", string_value=name
         )
-        asked = self._endpoint.client.sanitize_for_serialization(api.V2beta1Filter(predicates=[predicate]))
-        found = self._all(what, method, items, filter=json.dumps(asked), **options)
+        wanted = self._endpoint.client.sanitize_for_serialization(api.V2beta1Filter(predicates=[predicate]))
+        found = self._all(what, method, items, filter=json.dumps(wanted), **options)
         return next((one for one in found if one.display_name == name), None)
 
     def _all(self, what: str, method: Callable[..., Any], items: str, **options: Any) -> Iterator[Any]:

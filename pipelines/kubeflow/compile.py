@@ -19,7 +19,7 @@ from ssfr.pipelines.options import Overrides, Preset, origin, parse_overrides, p
 from ssfr.pipelines.placement import DATA_MOUNT, OnCluster
 
 _PASSWORD = re.compile(r"://[^/\s\"]*@")
-_UPLOADED = re.compile(r"(?:.*/)?[^/]*[^/0-9][^/]*(?P<generation>/[0-9]+)?")
+_UPLOADED = re.compile(r"(?:.*/)?[^/]*[^/0-9][^/]*(?P<version>/[0-9]+)?")
 """A name that is no number, and what `ssfr upload` numbers below it."""
 _SUFFIXES = (".yaml", ".yml")
 _LONGEST_NAME = 50
@@ -44,7 +44,7 @@ def compile_pipeline(
     preset
         Name of the settings: the pipeline is called after it.
     data
-        ``s3://bucket/prefix/NAME``, ``.../NAME/NUMBER`` for always the same generation or, on the claim
+        ``s3://bucket/prefix/NAME``, ``.../NAME/NUMBER`` for always the same version or, on the claim
         `cluster.data_claim`, ``/data/FOLDER``; pictures are ``images:`` either.
     workdir
         Place of the run's artifacts in S3.
@@ -152,10 +152,10 @@ def _parse_data(text: str, cluster: ClusterSettings) -> tuple[str, bool]:
         if uploaded is None:
             raise InputError(
                 f"--data {text}: the name is missing; expected s3://bucket/prefix/NAME, or .../NAME/NUMBER"
-                " for always the same generation"
+                " for always the same version"
             )
-        if cluster.caching and uploaded["generation"] is None:
-            raise _may_change(text, f"a generation, as {text.rstrip('/')}/1")
+        if cluster.caching and uploaded["version"] is None:
+            raise _may_change(text, f"a version, as {text.rstrip('/')}/1")
         return location, images
     folder = Path(location)
     if not folder.is_relative_to(DATA_MOUNT) or ".." in folder.parts:
@@ -166,7 +166,7 @@ def _parse_data(text: str, cluster: ClusterSettings) -> tuple[str, bool]:
     if cluster.data_claim is None:
         raise InputError(f"--data {text}: {DATA_MOUNT} is the claim cluster.data_claim, which is not set")
     if cluster.caching:
-        raise _may_change(text, "a generation of uploaded data, as s3://bucket/prefix/NAME/1")
+        raise _may_change(text, "a version of uploaded data, as s3://bucket/prefix/NAME/1")
     return str(folder), images
 
 

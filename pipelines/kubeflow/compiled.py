@@ -106,7 +106,7 @@ class CompiledPipeline:
         return given
 
     def check(self, given: Mapping[str, Any], origin: str) -> None:
-        """Tell whether the pipeline takes these parameters.
+        """Check that the pipeline takes these parameters.
 
         Raises
         ------

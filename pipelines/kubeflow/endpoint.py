@@ -40,9 +40,9 @@ _NOT_KUBEFLOW = (
     " http://127.0.0.1:8888 or https://kubeflow.example.org/pipeline"
 )
 _REFUSALS = {
-    302: f"sends elsewhere ({{status}}), to a login it seems; put a token into {TOKEN}, or forward a port",
+    302: f"redirects ({{status}}), to a login it seems; put a token into {TOKEN}, or forward a port",
     401: f"not logged in (401); put a valid token into {TOKEN}, or the name of its file into {TOKEN_FILE}",
-    403: "{what}: not allowed (403){said}; ask for the rights, or name another --namespace",
+    403: "{what}: not allowed (403){said}; get the rights, or name another --namespace",
     404: "{what}: no such thing (404){said}",
     409: "{what}: exists already (409){said}",
     500: "{what}: the server failed ({status}){said}; see kubectl logs -n kubeflow deployment/ml-pipeline",
@@ -50,7 +50,7 @@ _REFUSALS = {
 
 
 class KubeflowError(InputError):
-    """The cluster didn't do what it was asked.
+    """The cluster didn't do what was requested.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Endpoint:
             redirect=False,
             respect_retry_after_header=False,
         )
-        logging.getLogger("urllib3.connectionpool").setLevel("ERROR")  # of retries, those in vain are told
+        logging.getLogger("urllib3.connectionpool").setLevel("ERROR")  # only retries in vain are reported
         if _token(self.host):
             configuration.api_key_prefix["authorization"] = "Bearer"
             configuration.refresh_api_key_hook = self._renew_token
@@ -154,7 +154,7 @@ class _Client(api.ApiClient):
 
 
 def _refusal(what: str, error: ApiException) -> str:
-    """Return an answer that isn't what was asked for as one line, with the way out."""
+    """Return a refusal as one line, with the way out."""
     status, said = error.status, _message(error.body)
     if not status:
         return printable(str(error.reason))
@@ -176,12 +176,12 @@ def _checked(host: str | None) -> str:
         raise InputError(f"no cluster: give --host URL, or set {HOST}, {example}")
     try:
         parts = urlsplit(host)
-        known = (
+        is_url = (
             parts.scheme in {"http", "https"} and _NAME.fullmatch(parts.hostname or "") and (parts.port or 1)
         )
     except ValueError:
-        known = False
-    if not known:
+        is_url = False
+    if not is_url:
         raise InputError(f"--host {host}: expected a URL, {example}")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise InputError(f"--host: expected a URL without user, query or fragment; a token goes into {TOKEN}")

@@ -25,7 +25,7 @@ _LOG_LINES = 20
 _LOGS = 3
 """Of a run with many failed tasks, that many logs are shown."""
 _NODES = 10
-"""So many are asked for a log."""
+"""Of pods whose logs are read."""
 
 
 class RunFailedError(InputError):
@@ -49,7 +49,7 @@ def follow(
     poll_s
         [s] between two looks.
     patience_s
-        [s] for which a cluster that doesn't answer is asked again.
+        [s] for which requests to a cluster that doesn't answer are repeated.
     still_s
         [s] without a change after which pods that wait are spoken of.
 
@@ -83,7 +83,7 @@ def follow(
             if time.monotonic() - changed > still_s and _waits(run):
                 changed = math.inf  # said once, unless something happens
                 progress.warn(
-                    "nothing happens, and something waits: is there such an image, such a node, room on it?"
+                    "nothing happens, and something waits: is there such an image, such a node, space on it?"
                     f" see kubectl describe pods {_selector(kubeflow, number)}"
                 )
             time.sleep(poll_s)
@@ -167,7 +167,7 @@ def _failed(run: Any, names: list[str]) -> list[Any]:
 
 
 def _report(kubeflow: Kubeflow, run: Any, failed: list[Any], progress: Progress) -> None:
-    """Tell why the run failed, and the ends of the logs."""
+    """Report why the run failed, and the ends of the logs."""
     for one in (run, *failed):
         statuses = (one.error, *(status.error for status in one.state_history or []))
         for text in dict.fromkeys(status.message for status in statuses if status and status.message):

@@ -32,7 +32,7 @@ SettingsFile = Annotated[
     Path | None, typer.Option("--settings", help="YAML file with storage, serving and deployment sections")
 ]
 Servers = Annotated[
-    list[str], typer.Option("--server", metavar="HOST:PORT", help="to ask; once for each, all must pass")
+    list[str], typer.Option("--server", metavar="HOST:PORT", help="to check; once for each, all must pass")
 ]
 Model = Annotated[str | None, typer.Option(help="name of the model; by default deployment.name")]
 
@@ -69,11 +69,11 @@ def promote(
     model: Model = None,
     settings: SettingsFile = None,
 ) -> None:
-    """Make a version stable, once live servers give the answers that are known of it; else all stays."""
+    """Make a version stable, once live servers give its stored answers; otherwise nothing changes."""
     from ssfr.components.deployment import rollout
 
     with _rolling_out(repository, model, settings) as (models, serving, progress):
-        _tell(models, rollout.promote(models, version, server, serving, progress))
+        _print_outcome(models, rollout.promote(models, version, server, serving, progress))
 
 
 def rollback(
@@ -87,7 +87,7 @@ def rollback(
     from ssfr.components.deployment import rollout
 
     with _rolling_out(repository, model, settings) as (models, serving, progress):
-        _tell(models, rollout.rollback(models, to, server, serving, progress))
+        _print_outcome(models, rollout.rollback(models, to, server, serving, progress))
 
 
 def upload(
@@ -120,8 +120,8 @@ def clean(
         int, typer.Option(min=1, help="the newest of each kind stay, and all of the newest runs")
     ] = 3,
     older_than: Annotated[float, typer.Option(min=0, help="[days] the younger ones stay")] = 30.0,
-    generations: Annotated[
-        bool, typer.Option("--generations", help="LOCATION is of uploaded data: their old generations go")
+    data_versions: Annotated[
+        bool, typer.Option("--data-versions", help="LOCATION is an uploaded data set: its old versions go")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="only say what would go")] = False,
     settings: SettingsFile = None,
@@ -132,8 +132,8 @@ def clean(
     with display(Console(stderr=True)) as sink:
         storage, progress = _settings(settings, None).storage, Progress(sink)
         seconds, gone = older_than * 24 * 3600, []
-        if generations:
-            what, stays = "generations", ""
+        if data_versions:
+            what, stays = "versions", ""
             gone += upload.clean(
                 location, storage, progress, keep=keep, older_than_s=seconds, dry_run=dry_run
             )
@@ -188,9 +188,9 @@ def _settings(file: Path | None, model: str | None) -> Settings:
     return parse_settings({"deployment": {"name": model}} if model is not None else {}, "--model")
 
 
-def _tell(models: RemoteRepository, done: Outcome) -> None:
+def _print_outcome(models: RemoteRepository, done: Outcome) -> None:
     before = f", was {done.before}" if done.before not in (None, done.version) else ""
     print(
         f"{models.name}: version {done.version} is stable{before}; live answers within"
-        f" {done.difference_dex:.1e} dex of the known ones, after {done.seconds:.1f} s"
+        f" {done.difference_dex:.1e} dex of the stored ones, after {done.seconds:.1f} s"
     )

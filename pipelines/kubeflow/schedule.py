@@ -155,23 +155,23 @@ def plan(kubeflow: Kubeflow, owner: str, wanted: Iterable[Wanted]) -> list[Chang
         if found and found["owner"] == owner:
             ours.setdefault(one.display_name, []).append(one)
     changes = []
-    for asked in wanted:
-        name = asked.schedule.name
+    for each in wanted:
+        name = each.schedule.name
         there = ours.pop(name, [])
         if not there:
-            changes.append(Change("create", name, wanted=asked))
+            changes.append(Change("create", name, wanted=each))
             continue
-        version = kubeflow.find_version(asked.pipeline)
-        experiment = kubeflow.find_experiment(asked.schedule.experiment)
-        differences = [tuple(_differences(asked, version, experiment, one)) for one in there]
+        version = kubeflow.find_version(each.pipeline)
+        experiment = kubeflow.find_experiment(each.schedule.experiment)
+        differences = [tuple(_differences(each, version, experiment, one)) for one in there]
         if () in differences:
             same = there.pop(differences.index(()))
-            changes.append(Change("keep", name, wanted=asked))
+            changes.append(Change("keep", name, wanted=each))
             if there:
                 why = f"there more than once; {same.recurring_run_id} stays"
                 changes.append(Change("remove", name, (why,), surplus=tuple(there)))
         else:
-            changes.append(Change("replace", name, differences[0], asked, tuple(there)))
+            changes.append(Change("replace", name, differences[0], each, tuple(there)))
     for name, left in sorted(ours.items()):
         changes.append(Change("remove", name, ("no longer in the file",), surplus=tuple(left)))
     return changes
@@ -180,17 +180,17 @@ def plan(kubeflow: Kubeflow, owner: str, wanted: Iterable[Wanted]) -> list[Chang
 def _apply(kubeflow: Kubeflow, change: Change) -> None:
     """Create, then delete: if it ends between, the schedule is there, and the next time removes the rest."""
     if change.wanted and change.action in {"create", "replace"}:
-        asked = change.wanted.schedule
+        schedule = change.wanted.schedule
         kubeflow.create_recurring_run(
-            asked.name,
+            schedule.name,
             change.wanted.description,
             kubeflow.upload(change.wanted.pipeline),
-            kubeflow.experiment(asked.experiment),
-            asked.cron,
-            asked.parameters,
-            asked.max_concurrency,
-            asked.enabled,
-            asked.service_account,
+            kubeflow.experiment(schedule.experiment),
+            schedule.cron,
+            schedule.parameters,
+            schedule.max_concurrency,
+            schedule.enabled,
+            schedule.service_account,
         )
     for one in change.surplus:
         kubeflow.delete_recurring_run(one.recurring_run_id, change.name)
@@ -201,11 +201,11 @@ def _described(change: Change, now: datetime) -> Iterator[str]:
     for why in change.why:
         yield f"    {why}"
     if change.wanted:
-        asked = change.wanted.schedule
+        schedule = change.wanted.schedule
         dates = ", ".join(
             f"{one:%a %Y-%m-%d %H:%M:%S}" for one in islice(change.wanted.cron.after(now), _DATES)
         )
-        yield f"    {asked.cron} (UTC): " + (dates if asked.enabled else "not enabled")
+        yield f"    {schedule.cron} (UTC): " + (dates if schedule.enabled else "not enabled")
 
 
 def _wanted(one: Schedule, path: Path, owner: str) -> Wanted:
@@ -219,13 +219,13 @@ def _wanted(one: Schedule, path: Path, owner: str) -> Wanted:
     return Wanted(one, cron, pipeline, f"{one.description} [ssfr schedule, owner {owner}]".strip())
 
 
-def _differences(asked: Wanted, version: Version | None, experiment: str | None, one: Any) -> Iterator[str]:
-    """Yield in what a recurring run is not what is asked for."""
-    schedule = asked.schedule
+def _differences(wanted: Wanted, version: Version | None, experiment: str | None, one: Any) -> Iterator[str]:
+    """Yield in what a recurring run differs from the one that is wanted."""
+    schedule = wanted.schedule
     reference = one.pipeline_version_reference
     running = reference.pipeline_version_id if reference else None
     if version is None or running != version.id:
-        yield f"pipeline: version {running} -> {version.id if version else asked.pipeline.version}"
+        yield f"pipeline: version {running} -> {version.id if version else wanted.pipeline.version}"
     if experiment is None or one.experiment_id != experiment:
         yield f"experiment: {one.experiment_id} -> {schedule.experiment}"
     cron = one.trigger.cron_schedule if one.trigger else None
@@ -245,7 +245,7 @@ def _differences(asked: Wanted, version: Version | None, experiment: str | None,
         "enabled": schedule.enabled,
         "no_catchup": True,
         "service_account": schedule.service_account or one.service_account,
-        "description": asked.description,
+        "description": wanted.description,
     }
     wanted |= {f"parameters.{key}": value for key, value in schedule.parameters.items()}
     for key in sorted(found.keys() | wanted.keys()):

@@ -372,7 +372,7 @@ def test_a_redirect_is_not_followed(place: Place, proxy: FaultyProxy, tmp_path: 
         elsewhere.serve = visited  # type: ignore[method-assign]
         proxy.redirect = elsewhere.endpoint
         proxy.plan = lambda _: Fault("redirect", "request", 0)
-        with pytest.raises(S3Error, match="redirects are not followed") as caught:
+        with pytest.raises(S3Error, match="redirects, which is not followed") as caught:
             place.store(proxy.endpoint).exists("training/1")
         one_line(caught)
         assert not visits

@@ -113,7 +113,7 @@ def test_a_file_that_is_no_simulation_changes_no_sample_and_no_maps(
     upload(universe, data, place.settings(), SILENT)
     (universe / "README").write_text("where these are from")
     upload(universe, data, place.settings(), SILENT)
-    first, second = (cluster.catalog(f"{data}/{generation}") for generation in (1, 2))
+    first, second = (cluster.catalog(f"{data}/{version}") for version in (1, 2))
     assert key_of(first[1]) == key_of(second[1])
     assert [found.data for found, _ in (first, second)] == [f"{data}/1", f"{data}/2"]
     assert [found.synthetic for found, _ in (first, second)] == [True, True]

@@ -312,9 +312,7 @@ def test_operators_choose_images_room_nodes_and_surroundings():
     ],
 )
 def test_tasks_are_not_skipped_unseen_where_the_data_may_change(preset, data):
-    with pytest.raises(
-        InputError, match=f"--data {data}: with cluster.caching .*; name a generation"
-    ) as caught:
+    with pytest.raises(InputError, match=f"--data {data}: with cluster.caching .*; name a version") as caught:
         compiled(preset, {"caching": True, "data_claim": "tng"}, data=data)
     assert "\n" not in str(caught.value)
 

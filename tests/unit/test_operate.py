@@ -54,7 +54,7 @@ def age(path, days):
 
 
 def uploaded(folder, location, days):
-    """Upload one generation for each number of days that it is old."""
+    """Upload one version for each number of days that it is old."""
     for number, old in enumerate(days, 1):
         (folder / "labels.csv").write_text(f"{number}")
         ssfr("upload", folder, location)
@@ -114,7 +114,7 @@ def test_who_uploads_more_slowly_than_somebody_else_is_told_and_does_not_become_
     if same:
         assert upload(pictures, location, STORAGE, progress) == (f"{location}/1", False)
     else:
-        said = f"^{location}: generation 1 was stored meanwhile; look, and upload again$"
+        said = f"^{location}: version 1 was stored meanwhile; look, and upload again$"
         with pytest.raises(InputError, match=said):
             upload(pictures, location, STORAGE, progress)
     assert [path.name for path in Path(location).iterdir()] == ["1"]
@@ -128,7 +128,7 @@ def test_data_that_nobody_uploaded_are_not_found(tmp_path):
 
 def test_a_generation_that_is_gone_is_not_asked_for_by_uploading(pictures, tmp_path):
     ssfr("upload", pictures, tmp_path / "pictures")
-    expected = rf"generation 3 is not there \(any more\); name {tmp_path}/pictures for the newest, or start"
+    expected = rf"version 3 is not there \(any more\); name {tmp_path}/pictures for the newest, or start"
     with pytest.raises(InputError, match=expected):
         find(f"{tmp_path}/pictures/3", STORAGE, SILENT)
 
@@ -158,7 +158,7 @@ def test_a_label_that_there_is_not_is_refused(tmp_path):
 def test_data_without_a_name_are_refused(pictures, location):
     work = [
         lambda: ssfr("upload", pictures, location),
-        lambda: ssfr("clean", location, "--generations"),
+        lambda: ssfr("clean", location, "--data-versions"),
         lambda: find(location, STORAGE, SILENT),
     ]
     for one in work if location != "s3://bucket/3" else work[2:]:
@@ -172,9 +172,7 @@ def test_a_password_in_the_name_of_data_is_not_repeated(pictures):
     assert "Sesame" not in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("name", "said"), [("2", "a number is a generation's"), ("catalog", "a step's name")]
-)
+@pytest.mark.parametrize(("name", "said"), [("2", "a number is a version's"), ("catalog", "a step's name")])
 def test_names_that_mean_something_else_are_refused(pictures, tmp_path, name, said):
     with pytest.raises(InputError, match=said):
         ssfr("upload", pictures, tmp_path / "store" / name)
@@ -193,9 +191,9 @@ def test_a_universe_is_not_uploaded_without_the_file_that_says_so(pictures, tmp_
 def test_old_generations_go_when_they_are_asked_for_and_nothing_else_does(pictures, tmp_path):
     location = tmp_path / "store" / "pictures"
     uploaded(pictures, location, (60, 50, 40, 35))
-    options = ("--generations", "--keep", 2, "--older-than", 30)
-    assert "pictures/2\npictures/1\n2 generations would go" in ssfr("clean", location, *options, "--dry-run")
-    assert "2 generations are gone; the newest 2 of a kind stay" in ssfr("clean", location, *options)
+    options = ("--data-versions", "--keep", 2, "--older-than", 30)
+    assert "pictures/2\npictures/1\n2 versions would go" in ssfr("clean", location, *options, "--dry-run")
+    assert "2 versions are gone; the newest 2 of a kind stay" in ssfr("clean", location, *options)
     assert open_store(str(tmp_path / "store")).keys() == ["pictures/3", "pictures/4"]
     (pictures / "labels.csv").write_text("new")
     assert "pictures/5: stored" in ssfr("upload", pictures, location)
@@ -204,7 +202,7 @@ def test_old_generations_go_when_they_are_asked_for_and_nothing_else_does(pictur
 def test_the_highest_numbers_stay_whatever_their_age(pictures, tmp_path):
     location = tmp_path / "store" / "pictures"
     uploaded(pictures, location, [40] * 9 + [50])
-    assert "9 generations are gone" in ssfr("clean", location, "--generations", "--keep", 1)
+    assert "9 versions are gone" in ssfr("clean", location, "--data-versions", "--keep", 1)
     assert open_store(str(tmp_path / "store")).keys() == ["pictures/10"]
     (pictures / "labels.csv").write_text("new")
     assert "pictures/11: stored" in ssfr("upload", pictures, location)
@@ -216,11 +214,11 @@ def test_only_generations_of_the_named_data_are_taken_for_such(pictures, tmp_pat
     uploaded(pictures, store / "data" / "pictures", (99, 98))
     places = {"models": "models/1", "data": "data/pictures/1", "data/pictures/1": "1"}
     for place, held in places.items():
-        others = rf"{place}: holds {held}, no generation of it; uploaded data need a name of their own"
+        others = rf"{place}: holds {held}, no version of it; uploaded data need a name of their own"
         with pytest.raises(InputError, match=others):
-            ssfr("clean", store / place, "--generations", "--keep", 1, "--older-than", 0)
+            ssfr("clean", store / place, "--data-versions", "--keep", 1, "--older-than", 0)
     for place in ("models", "data"):
-        with pytest.raises(InputError, match="no generation of it"):
+        with pytest.raises(InputError, match="no version of it"):
             ssfr("upload", pictures, store / place)
     assert len(open_store(str(store)).keys()) == 3
 
@@ -229,9 +227,9 @@ def test_what_a_killed_first_upload_left_is_removed(tmp_path):
     left = tmp_path / "store" / "pictures" / ".1.gone.part"
     left.mkdir(parents=True)
     os.utime(left, (0, 0))
-    assert "0 generations would go" in ssfr("clean", left.parent, "--generations", "--dry-run")
+    assert "0 versions would go" in ssfr("clean", left.parent, "--data-versions", "--dry-run")
     assert left.exists()
-    assert "0 generations are gone" in ssfr("clean", left.parent, "--generations")
+    assert "0 versions are gone" in ssfr("clean", left.parent, "--data-versions")
     assert not left.exists()
 
 
@@ -246,7 +244,7 @@ def test_a_folder_that_holds_no_data_is_refused(tmp_path, what):
         ssfr("upload", folder, tmp_path / "store" / "it")
 
 
-@pytest.mark.parametrize("options", [[], ["--generations"]])
+@pytest.mark.parametrize("options", [[], ["--data-versions"]])
 @pytest.mark.parametrize("what", ["runz", "file"])
 def test_cleaning_what_is_no_folder_is_refused(tmp_path, what, options):
     (tmp_path / "file").touch()
