@@ -239,7 +239,7 @@ def _differences(wanted: Wanted, version: Version | None, experiment: str | None
     }
     parameters = (one.runtime_config.parameters if one.runtime_config else None) or {}
     found |= {f"parameters.{key}": value for key, value in parameters.items()}
-    wanted = {
+    expected = {
         "cron": schedule.cron,
         "max_concurrency": schedule.max_concurrency,
         "enabled": schedule.enabled,
@@ -247,10 +247,10 @@ def _differences(wanted: Wanted, version: Version | None, experiment: str | None
         "service_account": schedule.service_account or one.service_account,
         "description": wanted.description,
     }
-    wanted |= {f"parameters.{key}": value for key, value in schedule.parameters.items()}
-    for key in sorted(found.keys() | wanted.keys()):
-        if found.get(key) != wanted.get(key):
-            yield f"{key}: {found.get(key)!r:.{_SHOWN}} -> {wanted.get(key)!r:.{_SHOWN}}"
+    expected |= {f"parameters.{key}": value for key, value in schedule.parameters.items()}
+    for key in sorted(found.keys() | expected.keys()):
+        if found.get(key) != expected.get(key):
+            yield f"{key}: {found.get(key)!r:.{_SHOWN}} -> {expected.get(key)!r:.{_SHOWN}}"
 
 
 def _problem(error: ValidationError) -> str:
