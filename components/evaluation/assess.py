@@ -1,4 +1,4 @@
-"""What metrics.json says: scores of every case, gains, differences, seeds, milestones and the audit."""
+"""metrics.json: scores of every case, gains over baselines, differences, seeds, milestones, the audit."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ssfr.components.statistics.scores import NAMES, Sample, gains, resampled_sc
 FORMAT = 2
 HELD_OUT = ("validation", "test", "promotion")
 POPULATIONS = {
-    "all": "every galaxy, those with SFR = 0 and those at the floor included",
-    "above_floor": "without the galaxies whose label is the floor (SFR = 0 among them)",
+    "all": "every galaxy, censored ones (SFR = 0, or a label at the floor) included",
+    "above_floor": "without the censored galaxies, whose label is the floor (SFR = 0 among them)",
 }
 BEST_CASE_RULES = {
     "validation": "the model with the lowest RMSE on the validation set (all galaxies)",
@@ -33,8 +33,8 @@ BEST_CASE_RULES = {
 """Set that the best case was chosen on -> how."""
 BEATS_RULE = (
     "a model beats the baselines if its RMSE on the promotion set (all galaxies) is lower than that of each; "
-    "beside it stand the number of those galaxies and the probability that the least of the gains is "
-    "positive, which a small set leaves open; the test set is only reported"
+    "the number of these galaxies and the probability that the smallest gain is positive are given with it, "
+    "as a small set leaves it open; the test set is only reported"
 )
 _GROUPS = {"tree": "merger trees", "halo": "halos", "random": "galaxies"}
 _CATALOGUE_GROUPS = "groups of the catalogue"
@@ -86,8 +86,8 @@ def assess(
             "scores": {split: {} for split in HELD_OUT},
         }
         if case not in references:
-            asked = inputs.get(case, {})
-            cases[case] |= {"channels": asked.get("channels"), "filter": asked.get("filter")}
+            spec = inputs.get(case, {})
+            cases[case] |= {"channels": spec.get("channels"), "filter": spec.get("filter")}
             cases[case]["gains"] = {split: {} for split in HELD_OUT}
         if case in failed:
             cases[case]["failed"] = failed[case]
@@ -152,7 +152,7 @@ def sets(galaxies: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 
 def group_word(galaxies: pd.DataFrame, settings: Settings) -> str:
-    """Return what a group of galaxies is, in the plural, as preparation made them."""
+    """Return the kind of group that the split keeps together, in the plural, as "merger trees"."""
     method = settings.preprocessing.split.method
     in_tree = bool(galaxies["in_tree"].any())
     if "file" in galaxies:  # an image catalogue: its group column stands for the tree under every method
@@ -163,10 +163,10 @@ def group_word(galaxies: pd.DataFrame, settings: Settings) -> str:
 
 
 def _by_population(table: pd.DataFrame, split: str, work: Callable[[str], Found]) -> dict[str, Found]:
-    """Return population -> what `work` finds of it, found once where no galaxy of the set is at the floor."""
+    """Return population -> result of `work`, computed once where no galaxy of the set is at the floor."""
     floored = bool(table.loc[table["split"] == split, "at_floor"].any())
-    whole = work("all")
-    return {name: work(name) if name != "all" and floored else whole for name in POPULATIONS}
+    of_all = work("all")
+    return {name: work(name) if name != "all" and floored else of_all for name in POPULATIONS}
 
 
 def _score_set(
@@ -182,13 +182,13 @@ def _score_set(
     resamples = {case: Resamples(sample.group, count, settings.seed) for case, sample in samples.items()}
     values = {case: scores(sample) for case, sample in samples.items()}
     draws = {case: resampled_scores(sample, resamples[case], names) for case, sample in samples.items()}
-    unknown = np.full(count, np.nan)
+    undefined = np.full(count, np.nan)
     references = [case for case in tables if case.startswith(PREFIX)]
     result = {}
     for case, sample in samples.items():
         own: dict[str, Any] = {"galaxies": len(sample), "groups": resamples[case].groups}
         for name, value in values[case].items():
-            own[name] = with_interval(value, draws[case].get(name, unknown), confidence).to_json()
+            own[name] = with_interval(value, draws[case].get(name, undefined), confidence).to_json()
         over = {
             other: {
                 name: gain.to_json()
@@ -214,7 +214,7 @@ def sample_of(table: pd.DataFrame, split: str, population: str = "all") -> Sampl
 
 
 def _beside_baselines(case: Mapping[str, Any], references: list[str]) -> dict[str, Any]:
-    """Return whether a model beats every baseline on the promotion set, and how sure that is."""
+    """Return whether a model beats every baseline on the promotion set, and with which probability."""
     over = {name: case["gains"]["promotion"]["all"][name]["rmse"] for name in references}
     not_beaten = [name for name in references if (over[name]["value"] or 0.0) <= 0.0]
     probabilities = {
@@ -235,7 +235,7 @@ def _beside_baselines(case: Mapping[str, Any], references: list[str]) -> dict[st
 
 
 def _best(cases: Mapping[str, dict[str, Any]], models: list[str]) -> tuple[str, str | None]:
-    """Return the best model and the set that it was chosen on: never the test set."""
+    """Return the best model and the set that it was chosen on, which is never the test set."""
     for split in ("validation", "promotion"):
         rmse = {case: cases[case]["scores"][split]["all"]["rmse"]["value"] for case in models}
         if None not in rmse.values():

@@ -1,4 +1,4 @@
-"""The leakage audit: how much of a score comes from galaxies that the network saw at another time."""
+"""The leakage audit: how much of r comes from galaxies that the network saw in another snapshot."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssfr.components.statistics.bootstrap import Resamples, gain, with_interval
 from ssfr.components.statistics.scores import Sample, resampled_scores, scores
 
 METHODS = ("random", "halo", "tree")
-"""The splits, from the most to the least that twins may leak through."""
+"""The splits, from the one with most to the one with least leakage."""
 
 
 def audit(
@@ -23,21 +23,20 @@ def audit(
 ) -> dict[str, Any]:
     """Score one case under each split, and the gaps in r between them.
 
-    Every method has a test set of its own, so a gap can't be paired: each set is resampled by itself, by
-    the groups in it, and the gap's interval is that of the differences of the draws. Galaxies in two sets
-    make the two scores alike, so that the interval is rather too wide.
+    Every method has a test set of its own, so that gaps are not paired: each set is resampled by its own
+    groups, and the interval of a gap is that of the differences of the draws. Galaxies that are in two
+    sets make the two scores alike, so that the interval is too wide rather than too narrow.
 
     Parameters
     ----------
     case
         Its name.
     samples
-        Method -> its test set; `group` says which galaxies are the same one at other times, under every
-        method alike.
+        Method -> its test set, grouped by `same_galaxy` under every method.
     count, confidence, seed
         Of the resamples.
     sigma
-        Standard deviation of r between seeds, drawn into every gap; None: unknown, and left out.
+        Standard deviation of r between seeds, drawn into every gap; None: left out.
 
     Returns
     -------
@@ -65,9 +64,9 @@ def audit(
 
 
 def same_galaxy(galaxies: pd.DataFrame) -> npt.NDArray[np.int64]:
-    """Return (n,) a number that galaxies share if they are one galaxy at several times.
+    """Return (n,) int64, equal for rows that are one galaxy in several snapshots.
 
-    The merger tree, whatever the split in use; without trees the group of the split.
+    That is its merger tree under every split; for a galaxy in no tree the group of the split.
     """
     if "tree_id" not in galaxies:
         return galaxies["group"].to_numpy(np.int64)

@@ -1,4 +1,4 @@
-"""What a few numbers of each map already know: predictors without a network, which a network must beat."""
+"""Baselines: predictions from a few numbers of each map, without a network; a network has to beat them."""
 
 from __future__ import annotations
 
@@ -36,15 +36,22 @@ _TREES = 200
 _RATE = 0.07
 _SMALLEST_LEAF = 10
 _CHOOSING_SHARE = 5
-"""Without a validation set one group in so many of the training set chooses, and trains in the end."""
+"""Without a validation set, one group in so many of the training set chooses the size of the trees."""
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """A fitted baseline's predictions for every galaxy of the table, (n,) each [dex of 1/yr].
+    """The predictions of a fitted baseline for n galaxies.
 
-    `choice` is what the validation set chose: the ridge's penalty on standardised features (alpha), the
-    size and number of boosting's trees (leaves, trees); empty for the mean.
+    Attributes
+    ----------
+    predicted, lower, upper
+        (n,) float64, in the label's unit, log10(sSFR / yr^-1) by default.
+    choice
+        Settings that the validation set chose: the ridge's penalty on standardised features (alpha), or
+        the size and number of boosted trees (leaves, trees); empty for the mean.
+    features
+        Numbers a galaxy that the baseline is fitted to.
     """
 
     predicted: Floats
@@ -64,17 +71,17 @@ def fit(
 ) -> dict[str, Baseline]:
     """Fit every baseline on the training set; choose its settings, and its interval, on the validation set.
 
-    For ridges, non-negative features enter as their log10, all standardised. Predictions stay within the
-    training set's labels. The interval is calibrated as a network's is (`models.interval`). Without a
-    validation set, ridges are judged by leave-one-out and boosting by a fifth of the training set's
-    groups, and the interval is that of the training set.
+    Ridges take the log10 of features that are nowhere negative, and standardise all of them. Predictions
+    are clipped to the range of the training labels. The interval is calibrated as a network's is
+    (`models.interval`). Without a validation set, ridges are chosen by leave-one-out and boosting by a
+    fifth of the training set's groups, and the interval comes from the training set.
 
     Parameters
     ----------
     features
         fluxes, profiles, spectrum, cells -> (n, k), from `features.extract`.
     label : (n,)
-        log10 sSFR [dex of 1/yr].
+        The true label, log10(sSFR / yr^-1) by default.
     split : (n,)
         train, validation, or another name.
     group : (n,)
@@ -82,7 +89,7 @@ def fit(
     interval
         Probability of the predicted interval.
     seed
-        Of the groups that choose where there is no validation set.
+        Draws the groups of that fifth.
 
     Raises
     ------
@@ -92,18 +99,22 @@ def fit(
     train, validation = split == "train", split == "validation"
     if not train.any():
         raise InputError("galaxies.parquet: the train set is empty; use more galaxies or change the split")
-    judges = validation if validation.any() else train
+    calibrating = validation if validation.any() else train
     matrices = {PREFIX + name: matrix for name, matrix in features.items()}
     constant = np.full(len(label), label[train].mean())
-    fitted = {MEAN: _with_interval(constant, label, judges, interval, {}, 0)}
+    fitted = {MEAN: _with_interval(constant, label, calibrating, interval, {}, 0)}
     for name, matrix in matrices.items():
         predicted, alpha = _ridge(matrix, label, train, validation)
-        fitted[name] = _with_interval(predicted, label, judges, interval, {"alpha": alpha}, matrix.shape[1])
+        fitted[name] = _with_interval(
+            predicted, label, calibrating, interval, {"alpha": alpha}, matrix.shape[1]
+        )
     if matrices:
         everything = np.concatenate(list(matrices.values()), axis=1)
         choosing = validation if validation.any() else _some_groups(train, group, seed)
         predicted, choice = _boosting(everything, label, train, choosing)
-        fitted[BOOSTING] = _with_interval(predicted, label, judges, interval, choice, everything.shape[1])
+        fitted[BOOSTING] = _with_interval(
+            predicted, label, calibrating, interval, choice, everything.shape[1]
+        )
     return {name: fitted[name] for name in DESCRIPTIONS if name in fitted}
 
 
@@ -133,7 +144,7 @@ def _ridge(matrix: Floats, label: Floats, train: Flags, validation: Flags) -> tu
 def _boosting(
     matrix: Floats, label: Floats, train: Flags, choosing: Flags
 ) -> tuple[Floats, dict[str, float]]:
-    """Boost trees, all of `train` in the end; the galaxies `choosing` find their size and number."""
+    """Boost trees on `train`, of the size and number with the smallest error on the galaxies `choosing`."""
     from sklearn.ensemble import HistGradientBoostingRegressor
     from threadpoolctl import threadpool_limits
 
@@ -179,7 +190,7 @@ def _within(predicted: Floats, seen: Floats) -> Floats:
 def _log_where_positive(matrix: Floats, train: Flags) -> Floats:
     """Return log10 of the columns that are nowhere negative in the training set, the others as they are.
 
-    A zero counts as the column's smallest positive value: dust in the corner of a frame is not -inf.
+    A zero counts as the smallest positive value of its column, since an empty corner has no logarithm.
     """
     result = matrix.copy()
     for column in range(matrix.shape[1]):
@@ -195,10 +206,10 @@ def _log_where_positive(matrix: Floats, train: Flags) -> Floats:
 def _with_interval(
     predicted: Floats,
     label: Floats,
-    judges: Flags,
+    calibrating: Flags,
     interval: float,
     choice: Mapping[str, float],
     features: int,
 ) -> Baseline:
-    found = calibrate(label[judges], predicted[judges], None, interval)
+    found = calibrate(label[calibrating], predicted[calibrating], None, interval)
     return Baseline(predicted, predicted + found["lower"], predicted + found["upper"], choice, features)

@@ -23,7 +23,7 @@ from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import atomic_file, write_json
 
 _PARTS = "parts"
-"""Folder of the cases that are done; gone when the predictions are whole."""
+"""Folder of the predictions of finished cases; removed when those of all cases are written."""
 
 
 def run(
@@ -47,7 +47,7 @@ def run(
     settings
         seed, evaluation, cases and preprocessing.split are used.
     progress
-        Is given galaxies, case by case, and told the leakage audit.
+        Shows the galaxies predicted, case by case, and the result of the leakage audit.
 
     Returns
     -------
@@ -111,7 +111,9 @@ def _predictions(
         together = pd.concat(tables, ignore_index=True)
         first = together["kind"] == PRIMARY
         _write(together[~first], extra_path)
-        _write(together[first].drop(columns=["kind", "key"]), path)  # last: it says that both are whole
+        _write(
+            together[first].drop(columns=["kind", "key"]), path
+        )  # last: its presence means that both are complete
     shutil.rmtree(parts, ignore_errors=True)
     return pd.read_parquet(path), pd.read_parquet(extra_path)
 
@@ -172,7 +174,7 @@ def _read_galaxies(path: Path) -> pd.DataFrame:
 
 
 def _warn(metrics: Mapping[str, Any], best: str, progress: Progress) -> None:
-    """Warn where the best model has not shown that it knows more than the baselines."""
+    """Warn where the best model does not beat the baselines."""
     case = metrics["cases"][best]
     if not metrics["sets"]["promotion"]["galaxies"]:
         progress.warn(
@@ -189,8 +191,8 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
     found = metrics["cases"][best]
     test = found["scores"]["test"]["all"]
     over = found["gains"]["test"]["all"]
-    known = {name: gain["rmse"] for name, gain in over.items() if gain["rmse"]["value"] is not None}
-    strongest = min(known, key=lambda name: known[name]["value"], default=None)
+    in_rmse = {name: gain["rmse"] for name, gain in over.items() if gain["rmse"]["value"] is not None}
+    strongest = min(in_rmse, key=lambda name: in_rmse[name]["value"], default=None)
     return {
         "best_case": best,
         "beats_baselines": found["beats_baselines"],
@@ -199,5 +201,5 @@ def _summary(metrics: Mapping[str, Any]) -> dict[str, Any]:
         "test_r": test["r"]["value"],
         "test_rmse_dex": test["rmse"]["value"],
         "strongest_baseline": strongest,
-        "gain_dex": known[strongest] if strongest else None,
+        "gain_dex": in_rmse[strongest] if strongest else None,
     }

@@ -1,4 +1,4 @@
-"""The numbers of a map that the baselines see: fluxes, radial profiles, power spectra, the count of cells."""
+"""The features of the baselines: fluxes, radial profiles, power spectra and cell counts of the maps."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from ssfr.components.runtime.progress import Progress
 Floats = npt.NDArray[np.float64]
 
 RINGS = 12
-"""Rings between the centre and the frame's edge; the corners are one more."""
+"""Rings between the centre and the edge of the field of view; the corners are one more."""
 SCALES = 12
-"""Bins of the power spectrum between the frame and two pixels; the mean's own power is one more."""
+"""Bins of the power spectrum between the field of view and two pixels; the power of the mean is one more."""
 
 _RING_EXPONENT = 1.5  # radii (k/RINGS)^1.5: finer in the centre, where a galaxy is
 _BATCH_BYTES = 48_000_000  # of float64 maps in a batch
 
 
 def rings(pixels: int) -> npt.NDArray[np.int64]:
-    """Return (P, P) the number of the ring a pixel is in: 0 the centre, `RINGS` the corners."""
+    """Return the ring of each pixel, (P, P) int64: 0 at the centre, `RINGS` in the corners."""
     offset = np.arange(pixels) - (pixels - 1) / 2
     radius = np.hypot(offset[:, None], offset[None, :]) / (pixels / 2)
     edges = (np.arange(1, RINGS + 1) / RINGS) ** _RING_EXPONENT
@@ -31,9 +31,9 @@ def rings(pixels: int) -> npt.NDArray[np.int64]:
 
 
 def fluxes(maps: npt.NDArray[np.generic], attributes: MapAttributes) -> Floats:
-    """Return (n, F) one number a field: its sum, or its mass-weighted mean where the map is such a mean.
+    """Return one number a field: its sum, or its mass-weighted mean where the map is such a mean.
 
-    With star-forming gas masked, a pixel's weight is still its whole mass.
+    With star-forming gas masked, the weight of a pixel still is the mass of all its gas.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ def fluxes(maps: npt.NDArray[np.generic], attributes: MapAttributes) -> Floats:
 
 
 def profiles(maps: npt.NDArray[np.generic]) -> Floats:
-    """Return (n, F * (RINGS + 1) * 2) the mean and the scatter of every field in every ring.
+    """Return the mean and the scatter of every field in every ring, (n, F * (RINGS + 1) * 2).
 
     Parameters
     ----------
@@ -88,7 +88,7 @@ def profiles(maps: npt.NDArray[np.generic]) -> Floats:
 
 
 def power_spectra(maps: npt.NDArray[np.generic]) -> Floats:
-    """Return (n, F * (SCALES + 1)) the power of every field, averaged over rings of equal wave number.
+    """Return the power of every field in bins of wave number, (n, F * (SCALES + 1)).
 
     Parameters
     ----------
@@ -99,8 +99,8 @@ def power_spectra(maps: npt.NDArray[np.generic]) -> Floats:
     -------
     float64
         In the squared unit of the maps, as `(1/P^4) |sum m exp(-i k x)|^2`: first that of the mean
-        (k = 0), then bins of k, equally wide in its logarithm, from one wave a frame to two pixels. A bin
-        of a small map that holds no wave number is NaN.
+        (k = 0), then bins of k, equally wide in its logarithm, from one wave a field of view to two
+        pixels. A bin of a small map that holds no wave number is NaN.
     """
     pixels = maps.shape[-1]
     wave = np.hypot(np.fft.fftfreq(pixels)[:, None], np.fft.rfftfreq(pixels)[None, :]).ravel() * pixels

@@ -23,7 +23,7 @@ _BATCH = 32
 
 @dataclass(frozen=True)
 class _Member:
-    """One network of a case; `rows` of the galaxies that it is asked about, and the `split` they are in."""
+    """One network of a case, the `rows` of the galaxies that it predicts, and the `split` of each."""
 
     kind: str
     key: str
@@ -35,7 +35,7 @@ class _Member:
 def predict_case(
     case: str, folder: Path, reader: MapReader, galaxies: pd.DataFrame, progress: Progress
 ) -> pd.DataFrame:
-    """Ask every network of a case about the galaxies that did not train it.
+    """Predict the galaxies that did not train a network, with every network of a case.
 
     Images, and the frozen part of VGG16, are computed once a galaxy for all networks.
 
@@ -50,14 +50,14 @@ def predict_case(
     galaxies
         galaxies.parquet, with a column ``audit_METHOD`` for every network of the audit.
     progress
-        Is given galaxies.
+        Shows the galaxies done.
 
     Returns
     -------
     DataFrame
         case, seed, kind (primary, seed, milestone, audit), key (the seed, epoch or method), the
-        galaxies' columns, predicted, lower, upper [dex of 1/yr]. A network of the audit is asked about
-        its own test set, which is called test here.
+        galaxies' columns, predicted, lower and upper [unit of the label]. A network of the audit predicts
+        the test set of its own split, for which split is "test".
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The rows of predictions.parquet: who is predicted, and by which network."""
+"""The rows of predictions.parquet, and the galaxies that they are for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ssfr.components.evaluation.assess import HELD_OUT
 from ssfr.components.imagesets.reader import MapReader
 
 PRIMARY = "primary"
-"""Kind of the network that a case is judged by, and that is served."""
+"""Kind of the network whose scores are those of its case, and that is served."""
 _COLUMNS = ("galaxy", "snapshot", "subhalo_id", "group", "split", "label", "at_floor")
 
 Rows = npt.NDArray[np.int64]
@@ -28,7 +28,7 @@ def predictions_table(
 
 
 def held_out_rows(galaxies: pd.DataFrame) -> Rows:
-    """Return the rows of the galaxies that train no model of a case but those of the audit."""
+    """Return the rows of the validation, test and promotion galaxies."""
     return np.flatnonzero(galaxies["split"].isin(HELD_OUT)).astype(np.int64)
 
 

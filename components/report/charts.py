@@ -119,11 +119,11 @@ def true_against_predicted(
     Parameters
     ----------
     truth, predicted, lower, upper : (n,)
-        [dex of 1/yr].
+        log10(sSFR / yr^-1).
     title
-        Which galaxies.
+        Names the galaxies.
     note
-        The scores, a line.
+        The scores, in a line.
     """
     figure = Figure(figsize=(WIDTH, 4.45))
     axes = figure.subplots()

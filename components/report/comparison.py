@@ -46,15 +46,15 @@ def difference_matrix(names: Sequence[str], gain: Floats, probability: Floats, r
     gain : (n, n)
         r(row) - r(column); NaN where not defined, and on the diagonal.
     probability : (n, n)
-        That it is positive.
+        Of a positive difference.
     resamples
-        From how many that is known.
+        Number of resamples that `probability` is a share of.
     """
     count = len(names)
     figure = Figure(figsize=(WIDTH, 1.7 + 0.42 * count))
     axes = figure.subplots()
-    known = np.abs(gain[np.isfinite(gain)])
-    reach = max(float(known.max()) if known.size else 0.0, 0.02)
+    defined = np.abs(gain[np.isfinite(gain)])
+    reach = max(float(defined.max()) if defined.size else 0.0, 0.02)
     colours = mpl.colormaps["PuOr_r"].with_extremes(bad="#f2f2f2")
     shown = axes.imshow(np.ma.masked_invalid(gain), cmap=colours, vmin=-reach, vmax=reach, aspect="auto")
     for row, column in np.argwhere(np.isfinite(gain)):
@@ -171,7 +171,7 @@ def scale_sweep(
 
 
 def _percent(share: float, resamples: int) -> str:
-    """Return a probability in whole percent, no surer than the resamples can show."""
+    """Return a probability as integer percent, between 1/n and 1 - 1/n for n resamples."""
     if np.isnan(share):
         return "–"
     bounded = float(np.clip(share, 1 / resamples, 1 - 1 / resamples))

@@ -9,7 +9,7 @@ from pathlib import Path
 from ssfr.components.imagesets.reader import MapReader
 from ssfr.components.report.own_figures import own_figures
 from ssfr.components.report.study import Study
-from ssfr.components.report.style import Absent, Plate, save_both
+from ssfr.components.report.style import Absent, ReportFigure, save_both
 from ssfr.components.report.thesis_figures import thesis_figures
 
 
@@ -35,16 +35,16 @@ def draw(folder: Path, study: Study, reader: MapReader) -> Drawings:
     """Draw every figure that the study has data for, as NAME.png and NAME.pdf in `folder`."""
     drawn: dict[str, Drawn] = {}
     left_out: dict[str, str] = {}
-    for plate in _all(study, reader):
-        if isinstance(plate, Absent):
-            left_out[plate.title] = plate.reason
+    for figure in _all(study, reader):
+        if isinstance(figure, Absent):
+            left_out[figure.title] = figure.reason
             continue
-        path = folder / f"{plate.name}.png"
-        save_both(plate.figure, path, plate.dpi)
-        drawn[plate.name] = Drawn(path, plate.title, plate.caption, plate.kind)
+        path = folder / f"{figure.name}.png"
+        save_both(figure.figure, path, figure.dpi)
+        drawn[figure.name] = Drawn(path, figure.title, figure.caption, figure.kind)
     return Drawings(drawn, left_out)
 
 
-def _all(study: Study, reader: MapReader) -> Iterator[Plate | Absent]:
+def _all(study: Study, reader: MapReader) -> Iterator[ReportFigure | Absent]:
     yield from thesis_figures(study, reader)
     yield from own_figures(study, reader)

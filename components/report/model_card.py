@@ -1,4 +1,4 @@
-"""The model card: what the model that may be served is, knows, and must not be used for, as Markdown."""
+"""The model card, as Markdown: what the best model is, how well it predicts, and what it is not for."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def _what(study: Study) -> list[str]:
         else ""
     )
     return [
-        f"- Predicts: log10 of SFR / {label.mass} mass [dex of 1/yr], with an interval that should hold the "
-        f"truth in {study.metrics['interval']:.0%} of cases.",
+        f"- Predicts: log10 of SFR / {label.mass} mass, log10(sSFR / yr^-1), with an interval that should "
+        f"hold the truth in {study.metrics['interval']:.0%} of cases.",
         f"- Input: {plain(', '.join(spec.channels))}, {size}; {kept}; pixel type {spec.pixel_type}, stretch "
         f"{spec.stretch}. Preprocessing is part of the model.",
         f"- Network: {plain(prose.network(model))}.",
@@ -56,7 +56,7 @@ def _data(study: Study) -> list[str]:
         f"- Source: {plain(study.origin)}." + (" The galaxies are synthetic." if study.synthetic else ""),
         f"- Split by {split.method}; groups that are kept together: {study.groups}.",
         "",
-        "| set | galaxies | groups | SFR = 0 | at the floor |",
+        "| set | galaxies | groups | SFR = 0 | censored |",
         "|---|---|---|---|---|",
     ]
     for name, counts in study.metrics["sets"].items():
@@ -83,11 +83,12 @@ def _scores(study: Study) -> list[str]:
 
 def _limits(study: Study) -> list[str]:
     if study.from_images:
-        return ["It knows images like those of its catalogue: same bands, same frame, same stretch."]
+        return ["Valid for images like those of its catalogue: same bands, same field of view, same stretch."]
     projection = study.settings.projection
     return [
-        f"It knows face-on maps of {projection.width:g} {projection.width_unit} a side of galaxies that pass "
-        "the cuts of the sample, at the snapshots it was trained on; nothing else was tested.",
+        f"Valid for maps of {projection.width:g} {projection.width_unit} a side, in the orientation "
+        f"{projection.orientation}, of galaxies that pass the cuts of the sample, at the snapshots it was "
+        "trained on; nothing else was tested.",
         "A simulation's galaxies are not observed ones: no noise, no dust, no telescope.",
     ]
 
@@ -96,7 +97,7 @@ def _use(study: Study) -> list[str]:
     found = study.metrics["cases"][study.best]
     served = "It may be promoted to serve." if found["beats_baselines"] else "It is not to be promoted."
     return [
-        "Comparing what images know about star formation, inside the simulation or catalogue it comes from. "
+        "Measuring how much images say about star formation, in the simulation or catalogue it comes from. "
         f"{served} Not for measuring the star formation of observed galaxies, nor outside the range of its "
         "training labels."
     ]

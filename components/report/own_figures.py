@@ -11,7 +11,7 @@ from ssfr.components.imagesets.reader import MapReader
 from ssfr.components.report import charts, comparison, gallery
 from ssfr.components.report.comparison import Scaled
 from ssfr.components.report.study import POPULATION_NAMES, SET_NAMES, Study, interval
-from ssfr.components.report.style import Absent, Plate, minus
+from ssfr.components.report.style import Absent, ReportFigure, minus
 from ssfr.components.report.thesis_figures import filters
 from ssfr.components.statistics.differences import compared
 
@@ -25,7 +25,7 @@ TITLES = {
 """Name of a figure -> its title; the page has a heading of this title where the figure is left out, too."""
 
 
-def own_figures(study: Study, reader: MapReader) -> Iterator[Plate | Absent]:
+def own_figures(study: Study, reader: MapReader) -> Iterator[ReportFigure | Absent]:
     """Yield the figures of our own section, or why one is left out."""
     yield _scores(study)
     yield _differences(study)
@@ -51,7 +51,7 @@ def sweep(study: Study) -> list[Scaled]:
     ]
 
 
-def _scores(study: Study) -> Plate:
+def _scores(study: Study) -> ReportFigure:
     shown = study.shown_set
     bars = []
     for name, case in study.scored.items():
@@ -73,7 +73,7 @@ def _scores(study: Study) -> Plate:
         )
     size = study.size(_score(study, study.best))
     ticks = " Ticks: each seed's network." if any(len(bar.seeds) > 1 for bar in bars) else ""
-    return Plate(
+    return ReportFigure(
         "scores",
         "Scores of every case",
         f"Scores on the {SET_NAMES[shown]} set, {study.metrics['confidence']:.0%} intervals from resampled "
@@ -83,7 +83,7 @@ def _scores(study: Study) -> Plate:
     )
 
 
-def _differences(study: Study) -> Plate | Absent:
+def _differences(study: Study) -> ReportFigure | Absent:
     title = TITLES["differences"]
     population, differences = compared(study.metrics, study.shown_set)
     found = [one for one in differences if one["metric"] == "r"]
@@ -99,7 +99,7 @@ def _differences(study: Study) -> Plate | Absent:
         a, b = place[one["a"]], place[one["b"]]
         value, share = _or_nan(one["value"]), _or_nan(one["probability"])
         gain[a, b], gain[b, a], probability[a, b], probability[b, a] = value, -value, share, 1.0 - share
-    return Plate(
+    return ReportFigure(
         "differences",
         title,
         f"Colours: by how much r of the case in the row is higher than that of the case in the column, "
@@ -110,7 +110,7 @@ def _differences(study: Study) -> Plate | Absent:
     )
 
 
-def _sweep(study: Study) -> Plate | Absent:
+def _sweep(study: Study) -> ReportFigure | Absent:
     title = TITLES["scale_sweep"]
     found = sweep(study)
     filtered = (*study.cases.gaussians, *study.cases.structures, *study.cases.bands)
@@ -126,7 +126,7 @@ def _sweep(study: Study) -> Plate | Absent:
         (case for case in study.cases.unfiltered if channels == {study.cases.specs[case].channels}), None
     )
     reference = (name, _estimate(_score(study, name)["r"])) if name else None
-    return Plate(
+    return ReportFigure(
         "scale_sweep",
         title,
         f"r on the {SET_NAMES[study.shown_set]} set, all galaxies, against the scale σ of the filter, "
@@ -137,7 +137,7 @@ def _sweep(study: Study) -> Plate | Absent:
     )
 
 
-def _audit(study: Study) -> Plate | Absent:
+def _audit(study: Study) -> ReportFigure | Absent:
     title = TITLES["audit"]
     audit = study.metrics.get("audit")
     if not audit:
@@ -148,7 +148,7 @@ def _audit(study: Study) -> Plate | Absent:
         name: f"{score['galaxies']} galaxies" + (f",\n{score['groups']} trees" if "groups" in score else "")
         for name, score in methods.items()
     }
-    return Plate(
+    return ReportFigure(
         "audit",
         title,
         f"Case {audit['case']}, trained and tested again under three splits with sets of the same size: "
@@ -158,7 +158,7 @@ def _audit(study: Study) -> Plate | Absent:
     )
 
 
-def _best(study: Study, reader: MapReader) -> Iterator[Plate]:
+def _best(study: Study, reader: MapReader) -> Iterator[ReportFigure]:
     shown, best = study.shown_set, study.best
     held_out = study.predicted(best, shown)
     truth, predicted, lower, upper = (
@@ -167,7 +167,7 @@ def _best(study: Study, reader: MapReader) -> Iterator[Plate]:
     score = _score(study, best)
     note = f"r = {_short(score['r'])}, RMSE {_short(score['rmse'])} dex"
     title = f"{best}, {SET_NAMES[shown]} set, {len(held_out)} galaxies"
-    yield Plate(
+    yield ReportFigure(
         "true_predicted",
         "The best case: true against predicted",
         "Density of galaxies, true against predicted. Dots: median prediction and its median "
@@ -175,7 +175,7 @@ def _best(study: Study, reader: MapReader) -> Iterator[Plate]:
         charts.true_against_predicted(truth, predicted, lower, upper, title, note),
         "",
     )
-    yield Plate(
+    yield ReportFigure(
         "residuals",
         "The best case: residuals",
         "Residuals: σ is their standard deviation about the bias.",
@@ -183,7 +183,7 @@ def _best(study: Study, reader: MapReader) -> Iterator[Plate]:
         "",
     )
     colours = "" if study.from_images else " Colours: a pixel's value; grey: no gas."
-    yield Plate(
+    yield ReportFigure(
         "gallery",
         "The best case: galaxies",
         f"Galaxies of the {SET_NAMES[shown]} set from the most to the least star-forming, as {best} starts "
@@ -194,7 +194,7 @@ def _best(study: Study, reader: MapReader) -> Iterator[Plate]:
     )
 
 
-def _training(study: Study) -> Plate | Absent:
+def _training(study: Study) -> ReportFigure | Absent:
     title = "Training"
     histories = {case: history for case, history in study.histories.items() if len(history)}
     if study.best not in histories:
@@ -204,7 +204,7 @@ def _training(study: Study) -> Plate | Absent:
     dot = (
         "The dot is the epoch with the lowest validation loss" if validated else "There is no validation set"
     )
-    return Plate(
+    return ReportFigure(
         "training",
         title,
         f"Loss by epoch. {dot}; the weights kept are those of: {kept}.",

@@ -119,7 +119,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
     model = study.models[study.best]
     return [
         ("Data", study.origin),
-        ("Label", f"log10 of SFR / {study.settings.preprocessing.label.mass} mass [dex of 1/yr]"),
+        ("Label", f"log10(sSFR / yr^-1), sSFR = SFR / {study.settings.preprocessing.label.mass} mass"),
         ("Model", prose.network(model)),
         ("Weights", prose.weights(model)),
         ("Best case", f"{study.best}: {study.metrics['best_case_rule']}"),
@@ -149,8 +149,8 @@ def _notes(study: Study) -> list[str]:
         notes.append(f"8-bit pictures: {high} pixels clipped at 255 and {low} at 0, of {pixels}.")
     reasons = study.set_aside["reason"].astype(str).value_counts().sort_index()
     if reasons.empty:
-        notes.append("No galaxy was set aside.")
-    notes += [f"Set aside: {count}, {reason}." for reason, count in reasons.items()]
+        notes.append("No galaxy was rejected.")
+    notes += [f"Rejected: {count}, {reason}." for reason, count in reasons.items()]
     return notes
 
 
@@ -163,9 +163,9 @@ def _method(study: Study) -> str:
     return (
         f"Intervals of scores: {study.metrics['confidence']:.0%} percentile intervals of "
         f"{study.metrics['resamples']} bootstrap resamples of {study.groups}, seed {study.metrics['seed']}. "
-        "Gains are paired: both predictors see the same resamples. No probability is said to be surer than "
-        "so many resamples can show. The baselines see every field of the maps, are fitted on the training "
-        f"set, and take their settings and interval from {chosen}. NMAD is 1.4826 times the "
+        "Gains are paired: both predictors see the same resamples. Probabilities are shares of the n "
+        "resamples, between 1/n and 1 - 1/n. The baselines see every field of the maps, are fitted on the "
+        f"training set, and take their settings and interval from {chosen}. NMAD is 1.4826 times the "
         f"median absolute deviation; bias is predicted minus true. "
         f"Differences: {study.metrics['differences_rule']}. Made with {versions}. Beside this "
         "page: every figure as figures/*.png and *.pdf, every table as tables/*.csv."

@@ -1,4 +1,4 @@
-"""What a study found, in sentences: its headline, its verdict on the best case, and what limits it."""
+"""The results of a study in sentences: headline, answers, verdict on the best case, and limits."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def weights(model: Mapping[str, Any]) -> str:
 
 
 def answers(study: Study) -> list[tuple[str, str]]:
-    """Return what the study found: each question with its answer, and the sentence that says why."""
+    """Return each question with its answer, and the sentence with its numbers."""
     found = []
     for one in findings(study.metrics):
         about = f" of {one.about.replace('+', ', ')}" if one.about else ""
@@ -68,7 +68,7 @@ def answers(study: Study) -> list[tuple[str, str]]:
 
 
 def verdict(study: Study) -> list[str]:
-    """Return what is to be said of the best case, in two or three sentences of plain text."""
+    """Return the scores of the best case and its comparison with the baselines, in sentences."""
     shown = study.shown_set
     case = study.metrics["cases"][study.best]
     score = case["scores"][shown]["all"]
@@ -82,23 +82,23 @@ def verdict(study: Study) -> list[str]:
         lines.append(_on_gain(study, *gain))
     promotion = study.metrics["sets"]["promotion"]
     if not promotion["galaxies"]:
-        lines.append("The promotion set is empty, so that nothing can be said for promoting it.")
+        lines.append("The promotion set is empty, so that it can not be shown to beat the baselines.")
     elif case["beats_baselines"]:
         lines.append(
             f"On the promotion set ({study.size(promotion)}) it is better than every baseline"
-            f"{_least_sure(study)}: it may be promoted."
+            f"{_lowest_probability(study)}: it may be promoted."
         )
     else:
         names = ", ".join(study.label(name) for name in case["not_beaten"])
         lines.append(
-            f"On the promotion set ({study.size(promotion)}) it does not beat: {names}. It has shown no "
-            "knowledge that these simple numbers lack, and is not to be promoted."
+            f"On the promotion set ({study.size(promotion)}) it does not beat: {names}. Its predictions "
+            "are no better than those of these simple numbers, and it is not to be promoted."
         )
     return lines
 
 
 def strongest_gain(study: Study, split: str) -> tuple[str, dict[str, float | None]] | None:
-    """Return the baseline over which the best case gains least in RMSE, and the gain; None without any."""
+    """Return the baseline with the smallest gain in RMSE, and that gain; None if no gain is defined."""
     over = {
         name: gain["rmse"]
         for name, gain in study.metrics["cases"][study.best]["gains"][split]["all"].items()
@@ -114,7 +114,8 @@ def caveats(study: Study) -> list[str]:
     found = []
     if study.synthetic:
         found.append(
-            "The galaxies are synthetic: the scores say that the program works, nothing about real galaxies."
+            "The galaxies are synthetic: the scores show that the program works, but nothing about real "
+            "galaxies."
         )
     if study.random_weights:
         found.append("RANDOM backbone weights: the network was never pretrained.")
@@ -138,27 +139,27 @@ def caveats(study: Study) -> list[str]:
         found.append("There is no validation set: nothing was chosen on held-out galaxies.")
     if test["at_floor"]:
         found.append(
-            f"{test['at_floor']} of the {test['galaxies']} {SET_NAMES[study.shown_set]} galaxies are at the "
-            f"floor ({label_of(settings.preprocessing.label).floor:g} dex): scores are given with "
-            "and without them."
+            f"{test['at_floor']} of the {test['galaxies']} {SET_NAMES[study.shown_set]} galaxies are "
+            f"censored (label at the floor, {label_of(settings.preprocessing.label).floor:g}): scores are given "
+            "with and without them."
         )
     if "baseline_cells" not in study.metrics["cases"]:
         found.append("The data have no count of gas cells: that baseline is left out.")
     if not study.from_images:
         found.append(
             "In the simulations the SFR of a cell follows from its density, so a map of gas mass nearly "
-            "holds the label. What the network learned from structure is its gain over the baselines, not r."
+            "determines the label. What structure adds is the gain over the baselines, not r."
         )
     return found
 
 
-def _least_sure(study: Study) -> str:
-    """Return over which baseline the best case's gain on the promotion set is least sure, and how sure."""
+def _lowest_probability(study: Study) -> str:
+    """Return the baseline with the lowest probability that the best case beats it, and that probability."""
     found = study.metrics["cases"][study.best]["promotion"]
     if found["hardest"] is None:
         return ""
-    sure = study.probability(found["probability"])
-    return f" (least surely than the {study.label(found['hardest'])}: probability {sure})"
+    lowest = study.probability(found["probability"])
+    return f" (lowest probability: {lowest}, over the {study.label(found['hardest'])})"
 
 
 def _on_gain(study: Study, baseline: str, gain: Mapping[str, float | None]) -> str:

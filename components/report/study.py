@@ -1,4 +1,4 @@
-"""What a study found: the tables behind a report, and how its numbers are written."""
+"""The tables behind a report, and how their numbers are written."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POPULATION_NAMES = {"all": "", "above_floor": ", galaxies above the floor"}
 
 @dataclass(frozen=True)
 class Study:
-    """Everything a report is made of.
+    """The settings, tables and numbers that a report is made of.
 
     Attributes
     ----------
@@ -45,7 +45,7 @@ class Study:
     extra_predictions
         As written beside the report: of other seeds, milestones and the audit; may be empty.
     synthetic
-        Whether the galaxies are made up, as whoever opened the data saw, whatever `origin` says.
+        Whether the galaxies are those of the synthetic universe, as found when the data were opened.
     """
 
     origin: str
@@ -67,7 +67,7 @@ class Study:
 
     @property
     def scored(self) -> dict[str, dict[str, Any]]:
-        """What is known of every case and baseline that has predictions."""
+        """The entries of metrics.json of the cases and baselines that have predictions."""
         return {name: case for name, case in self.metrics["cases"].items() if "failed" not in case}
 
     @property
@@ -94,7 +94,7 @@ class Study:
 
     @property
     def not_by_tree(self) -> int:
-        """Galaxies that the split did not keep together with themselves at other times."""
+        """The number of galaxies that the split may put in two sets at two snapshots."""
         if self.settings.preprocessing.split.method in ("random", "halo") and not self.from_images:
             return len(self.galaxies)
         return int((~self.galaxies["in_tree"].to_numpy(bool)).sum())
@@ -121,7 +121,7 @@ class Study:
         return galaxies if alone else f"{galaxies} in {counts['groups']} {self.groups}"
 
     def label(self, case: str) -> str:
-        """Return a case's name for the reader."""
+        """Return the description of a case or baseline."""
         return str(self.metrics["cases"][case]["description"])
 
     def predicted(self, case: str, split: str) -> pd.DataFrame:
@@ -140,11 +140,7 @@ class Study:
         return {epoch: own[(own["key"] == str(epoch)) & (own["split"] == split)] for epoch in epochs}
 
     def probability(self, share: float | None) -> str:
-        """Return a probability that is a share of resamples, no surer than so many can show.
-
-        Of n resamples none may be against, which does not make it impossible: 1 - 1/n is the most (and
-        1/n the least) that is said.
-        """
+        """Return a share of the study's n resamples in percent, between 1/n and 1 - 1/n."""
         return probability(share, int(self.metrics["resamples"]))
 
 

@@ -126,11 +126,11 @@ def _all(study: Study) -> Iterator[Table]:
 
 
 def _snapshots(study: Study) -> Table:
-    """Return Table III.1: per snapshot z, galaxies, and mean, least and largest sSFR."""
+    """Return Table III.1: per snapshot z, galaxies, and mean, smallest and largest sSFR."""
     galaxies = study.galaxies.assign(ssfr=ssfr_per_yr(study))
     rows: list[tuple[Cell, ...]] = []
-    known = sorted(galaxies["snapshot"].unique(), reverse=True)
-    for name in [*known, *(["all"] if len(known) > 1 else [])]:
+    snapshots = sorted(galaxies["snapshot"].unique(), reverse=True)
+    for name in [*snapshots, *(["all"] if len(snapshots) > 1 else [])]:
         own = galaxies if name == "all" else galaxies[galaxies["snapshot"] == name]
         redshift = float(own["redshift"].iloc[0]) if "redshift" in own and name != "all" else np.nan
         forming = own.loc[own["ssfr"] > 0, "ssfr"]
@@ -148,7 +148,7 @@ def _snapshots(study: Study) -> Table:
     return Table(
         "table_iii_1",
         f"Table III.1. Snapshots, their redshift and galaxies, and the sSFR [1/yr] by "
-        f"{study.settings.preprocessing.label.mass} mass; the least is that of the galaxies that form stars.",
+        f"{study.settings.preprocessing.label.mass} mass; the smallest of the galaxies that form stars.",
         ("snapshot", "z", "galaxies", "mean sSFR", "min sSFR", "max sSFR", "SFR = 0"),
         tuple(rows),
     )
@@ -212,7 +212,7 @@ def _differences(study: Study) -> Iterator[Table]:
         own = [one for one in found if one["metric"] == metric and one["value"] is not None]
         if not own:
             continue
-        better = f"by{unit}"
+        better = f"difference in {name}{unit}"
         rows: list[tuple[Cell, ...]] = []
         for one in sorted(own, key=lambda one: -abs(one["value"])):
             ahead = one if one["value"] >= 0 else exchanged(one)
@@ -237,8 +237,8 @@ def _seeds(study: Study) -> Iterator[Table]:
     rows: list[tuple[Cell, ...]] = []
     for case, seeds in several.items():
         values = [one[split]["r"] for one in seeds.values()]
-        known = None not in values
-        rows.append((case, *values, float(np.std(values, ddof=1)) if known else None))
+        defined = None not in values
+        rows.append((case, *values, float(np.std(values, ddof=1)) if defined else None))
     yield Table(
         "seeds",
         f"r on the {SET_NAMES[split]} set of the networks that differ by their seed alone, and its standard "
@@ -290,7 +290,7 @@ def _sets(study: Study) -> Table:
     return Table(
         "sets",
         f"Galaxies of each set; groups are {study.groups}.",
-        ("set", "galaxies", "groups", "SFR = 0", "at the floor"),
+        ("set", "galaxies", "groups", "SFR = 0", "censored"),
         tuple(
             (SET_NAMES[name], *(int(counts[key]) for key in counted))
             for name, counts in study.metrics["sets"].items()
@@ -300,5 +300,5 @@ def _sets(study: Study) -> Table:
 
 def _floored(counts: Mapping[str, int]) -> str:
     if not counts["at_floor"]:
-        return "none of them at the floor"
-    return f"{counts['at_floor']} at the floor ({counts['zero_sfr']} with SFR = 0) included"
+        return "none of them censored"
+    return f"{counts['at_floor']} censored ({counts['zero_sfr']} with SFR = 0) included"

@@ -26,7 +26,7 @@ from ssfr.components.report.style import (
 
 @dataclass(frozen=True)
 class Comparison:
-    """A row of figures 4.2 to 4.5: what was predicted for which galaxies, (n,) each [dex of 1/yr]."""
+    """A row of figures 4.2 to 4.5: true and predicted labels of n galaxies, (n,) each."""
 
     title: str
     truth: Floats
@@ -71,7 +71,7 @@ def sfr_against_mass(mass_msun: Floats, sfr_msun_per_yr: Floats) -> Figure:
 
 @styled
 def ssfr_histogram(labels: Floats, floor: float | None, zero: int) -> Figure:
-    """Draw the histogram of log10 sSFR [dex of 1/yr], counts on a logarithmic axis.
+    """Draw the histogram of log10(sSFR / yr^-1), counts on a logarithmic axis.
 
     Parameters
     ----------

@@ -16,14 +16,14 @@ from ssfr.components.labels.registry import label_of
 from ssfr.components.report import gallery, thesis_charts
 from ssfr.components.report.cases import scale_label
 from ssfr.components.report.study import SET_NAMES, Study
-from ssfr.components.report.style import Absent, Plate
+from ssfr.components.report.style import Absent, ReportFigure
 from ssfr.components.report.thesis_charts import Comparison
 from ssfr.components.statistics.scores import Sample, scores
 
 _GALLERY_DPI = 130  # their many pixels are the bulk of the report
 
 
-def thesis_figures(study: Study, reader: MapReader) -> Iterator[Plate | Absent]:
+def thesis_figures(study: Study, reader: MapReader) -> Iterator[ReportFigure | Absent]:
     """Yield figures 2.8, 3.1 to 3.5 and 4.1 to 4.8, or why one is left out."""
     yield _sfr_against_mass(study)
     yield _ssfr_histogram(study)
@@ -53,37 +53,37 @@ def ssfr_per_yr(study: Study) -> pd.Series:
 
 
 def floor(study: Study) -> float | None:
-    """Return the value to which labels were raised [dex of 1/yr]; None where none was."""
+    """Return the value to which labels were raised, in their unit; None where none was."""
     raised = bool(study.galaxies["at_floor"].any())
     return label_of(study.settings.preprocessing.label).floor if raised else None
 
 
-def _sfr_against_mass(study: Study) -> Plate | Absent:
+def _sfr_against_mass(study: Study) -> ReportFigure | Absent:
     title = "Figure 2.8: SFR against total mass"
     names = ["total_mass_msun", "sfr_msun_per_yr"]
     if not set(names) <= set(study.galaxies.columns):
         return Absent(title, "the table has no total masses and SFRs")
-    known = study.galaxies[names].dropna()
-    known = known[known["total_mass_msun"] > 0]
-    if known.empty:
+    defined = study.galaxies[names].dropna()
+    defined = defined[defined["total_mass_msun"] > 0]
+    if defined.empty:
         return Absent(title, "no galaxy has both a total mass and an SFR")
-    mass, sfr = (known[name].to_numpy(np.float64) for name in names)
-    return Plate(
+    mass, sfr = (defined[name].to_numpy(np.float64) for name in names)
+    return ReportFigure(
         "figure_2_8_sfr_mass",
         title,
-        f"Star formation rate against total mass of the {len(known)} galaxies of the sample (the thesis: of "
-        "about 14,000 galaxies before its cuts). Marks below: SFR = 0.",
+        f"Star formation rate against total mass of the {len(defined)} galaxies of the sample (the "
+        "thesis: of about 14,000 galaxies before its cuts). Marks below: SFR = 0.",
         thesis_charts.sfr_against_mass(mass, sfr),
     )
 
 
-def _ssfr_histogram(study: Study) -> Plate | Absent:
+def _ssfr_histogram(study: Study) -> ReportFigure | Absent:
     title = "Figure 3.1: specific star formation rates"
     ssfr = ssfr_per_yr(study)
     forming = np.log10(ssfr[ssfr > 0].to_numpy())
     if not forming.size:
         return Absent(title, "no galaxy forms stars")
-    return Plate(
+    return ReportFigure(
         "figure_3_1_ssfr",
         title,
         f"Galaxies by log10 of SFR over {study.settings.preprocessing.label.mass} mass, before any floor; "
@@ -92,16 +92,16 @@ def _ssfr_histogram(study: Study) -> Plate | Absent:
     )
 
 
-def _examples(study: Study, reader: MapReader) -> Iterator[Plate | Absent]:
+def _examples(study: Study, reader: MapReader) -> Iterator[ReportFigure | Absent]:
     """Yield 3.2 to 3.5: what the images of the cases look like."""
     cases = study.cases
     row = _example(study.galaxies)
-    name = f"{study.galaxies['galaxy'].iloc[row]}. {_frame(reader)}"
+    name = f"{study.galaxies['galaxy'].iloc[row]}. {_field_of_view(reader)}"
     title = "Figure 3.2: the composite and its channels"
     if cases.composite is None:
         yield Absent(title, "no case has several channels and no filter")
     else:
-        yield Plate(
+        yield ReportFigure(
             "figure_3_2_composite",
             title,
             f"The image of case {cases.composite} and its channels: {name}",
@@ -112,7 +112,9 @@ def _examples(study: Study, reader: MapReader) -> Iterator[Plate | Absent]:
         yield filters(study, reader, group, f"Figure {number}: {what}", f"figure_{_file(number)}_{what}")
 
 
-def filters(study: Study, reader: MapReader, group: Sequence[str], title: str, file: str) -> Plate | Absent:
+def filters(
+    study: Study, reader: MapReader, group: Sequence[str], title: str, file: str
+) -> ReportFigure | Absent:
     """Return the figure of one galaxy through the filters of a group of cases."""
     specs = [study.cases.specs[case] for case in group]
     original = study.cases.specs[study.cases.main]
@@ -125,11 +127,11 @@ def filters(study: Study, reader: MapReader, group: Sequence[str], title: str, f
     if not kept:
         return Absent(title, f"no such case has the channel {channel}")
     wraps = " Below 0 an 8-bit image wraps around to 255." if _wraps(study, group) else ""
-    return Plate(
+    return ReportFigure(
         file,
         title,
         f"The channel {channel} without a filter, and as the cases {', '.join(group)} have it: "
-        f"{study.galaxies['galaxy'].iloc[row]}. {_frame(reader)}{wraps}",
+        f"{study.galaxies['galaxy'].iloc[row]}. {_field_of_view(reader)}{wraps}",
         gallery.filters_of(row, channel, reader, original, kept, [scale_label(spec) for spec in kept]),
     )
 
@@ -139,13 +141,13 @@ def _wraps(study: Study, group: Sequence[str]) -> bool:
     return any(spec.pixel_type == "uint8" and spec.filter.signed for spec in specs)
 
 
-def _training_and_predicted(study: Study) -> Plate:
+def _training_and_predicted(study: Study) -> ReportFigure:
     case, shown = study.cases.main, study.shown_set
     galaxies = study.galaxies
     train = galaxies.loc[galaxies["split"] == "train", "label"].to_numpy(np.float64)
     predicted = study.predicted(case, shown)["predicted"].to_numpy(np.float64)
     name = SET_NAMES[shown]
-    return Plate(
+    return ReportFigure(
         "figure_4_1_distributions",
         "Figure 4.1: true and predicted sSFR",
         f"True log10 sSFR of the training sample, and what case {case} predicts for the {name} sample; "
@@ -154,7 +156,7 @@ def _training_and_predicted(study: Study) -> Plate:
     )
 
 
-def _milestones(study: Study) -> Plate:
+def _milestones(study: Study) -> ReportFigure:
     case, shown = study.cases.main, study.shown_set
     last = study.settings.training.epochs
     kept = study.settings.training.keep
@@ -165,7 +167,7 @@ def _milestones(study: Study) -> Plate:
     rows = [_comparison(f"{epoch} epochs", table) for epoch, table in earlier.items()]
     rows.append(_comparison(name, study.predicted(case, shown)))
     without = "" if earlier else " The run kept no earlier epochs (training.milestones)."
-    return Plate(
+    return ReportFigure(
         "figure_4_2_epochs",
         "Figure 4.2: true against predicted, by epochs of training",
         f"Case {case}, {SET_NAMES[shown]} sample: log10 sSFR true against predicted with Pearson's r (the "
@@ -174,7 +176,7 @@ def _milestones(study: Study) -> Plate:
     )
 
 
-def _cases(study: Study, number: str, cases: Sequence[str], what: str) -> Plate | Absent:
+def _cases(study: Study, number: str, cases: Sequence[str], what: str) -> ReportFigure | Absent:
     title = f"Figure {number}: true against predicted, {what}"
     if not cases:
         return Absent(title, "the run has no such cases")
@@ -183,7 +185,7 @@ def _cases(study: Study, number: str, cases: Sequence[str], what: str) -> Plate 
     for case in cases:
         scale = scale_label(study.cases.specs[case])
         rows.append(_comparison(f"{case}, {scale}" if scale else case, study.predicted(case, shown)))
-    return Plate(
+    return ReportFigure(
         f"figure_{_file(number)}_{what.replace(' ', '_')}",
         title,
         f"{SET_NAMES[shown].capitalize()} sample, {', '.join(cases)}, from above; as figure 4.2.",
@@ -191,18 +193,20 @@ def _cases(study: Study, number: str, cases: Sequence[str], what: str) -> Plate 
     )
 
 
-def _gallery(study: Study, reader: MapReader, number: str, case: str | None, what: str) -> Plate | Absent:
+def _gallery(
+    study: Study, reader: MapReader, number: str, case: str | None, what: str
+) -> ReportFigure | Absent:
     title = f"Figure {number}: typical galaxies, {case or what}"
     if case is None:
         return Absent(title, "the run has no such case")
     spec = study.cases.specs[case]
     train = ssfr_per_yr(study)[(study.galaxies["split"] == "train").to_numpy()]
     colours = f" Red, green and blue are {', '.join(spec.channels[:3])}." if len(spec.channels) > 1 else ""
-    return Plate(
+    return ReportFigure(
         f"figure_{_file(number)}_gallery",
         title,
         f"Galaxies of the training sample from the most to the least star-forming, evenly by rank, as case "
-        f"{case} sees them, with their sSFR [1/yr].{colours} {_frame(reader)}",
+        f"{case} sees them, with their sSFR [1/yr].{colours} {_field_of_view(reader)}",
         gallery.typical(study.galaxies, train, reader, spec),
         "narrow",
         _GALLERY_DPI,
@@ -223,7 +227,7 @@ def _example(galaxies: pd.DataFrame) -> int:
     return int(ranked.assign(name=galaxies["galaxy"]).sort_values([*ranked, "name"]).index[0])
 
 
-def _frame(reader: MapReader) -> str:
+def _field_of_view(reader: MapReader) -> str:
     """Return the size of the images, as a sentence."""
     attributes = reader.attributes
     if attributes.width is None:

@@ -123,7 +123,7 @@ def _weighted_nmad(residual: Floats, weights: Floats) -> Floats:
 
 
 def _median_of_ordered(values: Floats, weights: Floats) -> Floats:
-    """Return the median (b,) of rows (b, n) that ascend, each value as often as its whole weight says."""
+    """Return the median (b,) of ascending rows (b, n), each value repeated as often as its integer weight."""
     reached = np.cumsum(weights, axis=1)
     total = reached[:, -1:]
     rows = np.arange(len(values))

@@ -160,7 +160,7 @@ def test_every_baseline_is_beside_the_model_with_and_without_the_floored_galaxie
         assert found.label(name) in text
     counts = found.metrics["sets"]["test"]
     assert counts["at_floor"] > 0
-    assert f"All {counts['galaxies']} galaxies, {counts['at_floor']} at the floor" in text
+    assert f"All {counts['galaxies']} galaxies, {counts['at_floor']} censored" in text
     assert f"Only the {counts['galaxies'] - counts['at_floor']} galaxies above the floor" in text
 
 
@@ -170,7 +170,7 @@ def test_sets_counts_and_what_was_set_aside_are_listed():
         dropped_zero_sfr=3, pixels_clipped_high=11, pixels_clipped_low=0, pixels_in_all=900
     )
     text = "".join(read(page(found, {})).text)
-    assert "Set aside: 2, no gas." in text
+    assert "Rejected: 2, no gas." in text
     assert "3 galaxies with SFR = 0 were dropped" in text
     assert "11 pixels clipped at 255 and 0 at 0, of 900" in text
 
@@ -268,7 +268,7 @@ def test_a_probability_is_no_surer_than_the_resamples_can_show():
     assert "99.9%" not in text
     assert "100.0%" not in text
     gains = found.metrics["cases"]["composite"]["promotion"]
-    assert f"least surely than the {found.label(gains['hardest'])}: probability > 99%" in verdict(found)[-1]
+    assert f"lowest probability: > 99%, over the {found.label(gains['hardest'])}" in verdict(found)[-1]
 
 
 def test_tables_name_the_set_that_they_are_of():
