@@ -86,7 +86,7 @@ def _limits(study: Study) -> list[str]:
         return ["Valid for images like those of its catalogue: same bands, same field of view, same stretch."]
     projection = study.settings.projection
     return [
-        f"Valid for maps of {projection.width:g} {projection.width_unit} a side, in the orientation "
+        f"Valid for maps of {projection.width:g} {projection.width_unit} a side, projection.orientation "
         f"{projection.orientation}, of galaxies that pass the cuts of the sample, at the snapshots it was "
         "trained on; nothing else was tested.",
         "A simulation's galaxies are not observed ones: no noise, no dust, no telescope.",

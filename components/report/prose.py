@@ -140,8 +140,8 @@ def caveats(study: Study) -> list[str]:
     if test["at_floor"]:
         found.append(
             f"{test['at_floor']} of the {test['galaxies']} {SET_NAMES[study.shown_set]} galaxies are "
-            f"censored (label at the floor, {label_of(settings.preprocessing.label).floor:g}): scores are given "
-            "with and without them."
+            f"censored (label at the floor, {label_of(settings.preprocessing.label).floor:g}): scores are "
+            "given with and without them."
         )
     if "baseline_cells" not in study.metrics["cases"]:
         found.append("The data have no count of gas cells: that baseline is left out.")
