@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ssfr.components.errors import InputError
+    from ssfr.components.projection.fields import Field
     from ssfr.data import open
     from ssfr.images import ImageCatalogue
     from ssfr.maps import Maps, draw
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Client",
+    "Field",
     "ImageCatalogue",
     "InputError",
     "Maps",
@@ -49,6 +51,7 @@ __all__ = [
 
 _MODULE_OF = {
     "Client": "ssfr.serving",
+    "Field": "ssfr.components.projection.fields",
     "ImageCatalogue": "ssfr.images",
     "InputError": "ssfr.components.errors",
     "Maps": "ssfr.maps",

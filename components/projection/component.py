@@ -32,7 +32,7 @@ def projection_shard(
     from pathlib import Path
     from typing import Any
 
-    from ssfr.components.projection.project import rows_of
+    from ssfr.components.projection.project import outside_code, rows_of
     from ssfr.components.shards import Shard
     from ssfr.components.simulation import Source, is_of_snapshot, open_source
     from ssfr.components.steps.step import open_step
@@ -57,6 +57,7 @@ def projection_shard(
             inputs={
                 "data": brought.fingerprint or source().fingerprint(snapshot),
                 "sample": rows_of(sample_dir, share),
+                "fields": outside_code(step.settings),
             },
             sections=("simulation", "projection", "catalog.little_h"),
             room="projection",

@@ -21,6 +21,7 @@ import pandas as pd
 from ssfr.components.config import Settings
 from ssfr.components.errors import InputError
 from ssfr.components.projection.draw import GalaxyMaps, Place, UnusableGalaxyError, draw_galaxy, places
+from ssfr.components.projection.fields import outside_versions
 from ssfr.components.projection.layers import layers
 from ssfr.components.projection.map_files import Record, file_name, read_records, write_maps
 from ssfr.components.runtime.processes import die_with
@@ -114,6 +115,17 @@ def rows_of(sample_dir: Path, shard: Shard) -> str:
     """
     files = _files(_read_sample(sample_dir / _SAMPLE), shard)
     return sha256_json([(file.name, file.galaxies[_COLUMNS].to_numpy().tolist()) for file in files])
+
+
+def outside_code(settings: Settings) -> str:
+    """Return a digest of the packages whose fields are drawn: their maps depend on it.
+
+    Raises
+    ------
+    InputError
+        A field that no package offers, or an unusable one.
+    """
+    return sha256_json(outside_versions([layer.name for layer in layers(settings)]))
 
 
 def join(

@@ -1,20 +1,18 @@
 """Fields: what a map can show. `registry` says what a field is; other modules hold those of ssfr itself."""
 
-from ssfr.components.projection.fields import gas as _gas
-from ssfr.components.projection.fields import motion as _motion
-from ssfr.components.projection.fields import particles as _particles
-from ssfr.components.projection.fields.registry import (
-    MATTER,
-    Cells,
-    Field,
-    Matter,
-    Values,
-    field,
-    field_named,
-)
+from ssfr.components.projection.fields.finding import field_named
+from ssfr.components.projection.fields.outside import outside_versions
+from ssfr.components.projection.fields.registry import MATTER, Cells, Field, Matter, Values, field
 from ssfr.components.projection.fields.view import View
 
-__all__ = ["MATTER", "Cells", "Field", "Matter", "Values", "View", "field", "field_named"]
-
-_OWN = (_gas, _motion, _particles)
-"""Modules that register their fields when they are imported."""
+__all__ = [
+    "MATTER",
+    "Cells",
+    "Field",
+    "Matter",
+    "Values",
+    "View",
+    "field",
+    "field_named",
+    "outside_versions",
+]

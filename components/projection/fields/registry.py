@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssfr.components.config import Reduction
-from ssfr.components.errors import InputError, nearest
 from ssfr.components.projection.fields.view import View
 
 Cells = Mapping[str, NDArray[Any]]
@@ -84,14 +83,6 @@ def field(
     return register
 
 
-def field_named(name: str) -> Field:
-    """Return a registered field.
-
-    Raises
-    ------
-    InputError
-        There is none of this name; the nearest one is given.
-    """
-    if name not in _FIELDS:
-        raise InputError(f"projection.fields: no field '{name}'{nearest(name, _FIELDS)}")
-    return _FIELDS[name]
+def own_fields() -> Mapping[str, Field]:
+    """Return the fields that are registered, by name: ssfr's own, and what a notebook has added."""
+    return _FIELDS
