@@ -221,5 +221,5 @@ def _study(
         models=dict.fromkeys(cases, model),
         histories=dict.fromkeys(cases, history),
         preparation={"zero_sfr": int(table["zero_sfr"].sum())},
-        set_aside=pd.DataFrame({"snapshot": [99, 95], "subhalo_id": [7, 8], "reason": ["no gas", "no gas"]}),
+        rejected=pd.DataFrame({"snapshot": [99, 95], "subhalo_id": [7, 8], "reason": ["no gas", "no gas"]}),
     )

@@ -138,7 +138,7 @@ class ProjectionSettings(Section):
     backend: Literal["native", "reference"] = "native"
     workers: int = Field(2, ge=1, description="galaxies drawn at the same time (processes)")
     threads: int = Field(1, ge=1, description="threads of the kernel for one galaxy")
-    max_set_aside: Fraction = Field(
+    max_rejected: Fraction = Field(
         0.05, description="share of galaxies that may be unusable before the run ends"
     )
 
@@ -239,7 +239,7 @@ class ImageCatalogSettings(Section):
     max_pixels: int = Field(
         4096 * 4096, description="an image that declares more is refused before it is unpacked"
     )
-    max_set_aside: Fraction = Field(0.05, description="share of unreadable images before the run ends")
+    max_rejected: Fraction = Field(0.05, description="share of unreadable images before the run ends")
 
 
 class Filter(Section):

@@ -1,7 +1,7 @@
 """The way in for images: a folder of pictures and a table of labels become a catalogue of maps.
 
 What others made is not trusted: names stay inside the folder, pictures are checked before they are
-unpacked, pickles run nothing. A bad picture or label is set aside, counted and listed.
+unpacked, pickles run nothing. A bad picture or label is rejected, counted and listed.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def run(output: Path, folder: Path, settings: Settings, progress: Progress) -> d
     ----------
     output
         Gets ``sample.parquet``, ``maps-images-KKK.h5`` (uint8 red, green, blue), ``projection.csv`` and
-        ``set_aside.csv``. Whole files of a killed call are kept.
+        ``rejected.csv``. Whole files of a killed call are kept.
     folder
         With the table and the folder of images that `settings.preprocessing.images` names.
     settings
@@ -46,12 +46,12 @@ def run(output: Path, folder: Path, settings: Settings, progress: Progress) -> d
     Returns
     -------
     dict
-        images, set_aside, reasons (text -> count), zero_sfr, not_in_table.
+        images, rejected, reasons (text -> count), zero_sfr, not_in_table.
 
     Raises
     ------
     InputError
-        The table is built wrongly, a name leads out of the folder, or more than `max_set_aside` of the
+        The table is built wrongly, a name leads out of the folder, or more than `max_rejected` of the
         rows are unusable.
     """
     chosen = settings.preprocessing.images
@@ -72,17 +72,17 @@ def run(output: Path, folder: Path, settings: Settings, progress: Progress) -> d
     good, bad = table[table["reason"] == ""], table[table["reason"] != ""]
     figures = {
         "images": len(good),
-        "set_aside": len(bad),
+        "rejected": len(bad),
         "reasons": dict(Counter(_kind(reason) for reason in bad["reason"])),
         "zero_sfr": int(((good["ssfr_stellar_per_yr"] == 0) | (good["ssfr_total_per_yr"] == 0)).sum()),
         "not_in_table": _not_in_table(root, candidates["file"]),
     }
-    _refuse_too_many(folder, bad, len(table), chosen.max_set_aside)
+    _refuse_too_many(folder, bad, len(table), chosen.max_rejected)
     _write(output, good, bad)
     if figures["not_in_table"]:
         progress.warn(f"{root}: {figures['not_in_table']} images are not in the table and are not used")
     if len(bad):
-        progress.warn(f"{len(bad)} of {len(table)} images set aside, listed in set_aside.csv")
+        progress.warn(f"{len(bad)} of {len(table)} images rejected, listed in rejected.csv")
     progress.say(f"{len(good)} images, SFR = 0: {figures['zero_sfr']}")
     return figures
 
@@ -133,7 +133,7 @@ def _pack(shard: Path, root: Path, candidates: pd.DataFrame, settings: Settings)
         for name in ("snapshot", "subhalo_id"):
             file[name] = candidates[name].to_numpy(np.int64)[places]
         file["candidate"] = np.array(places, np.int64)
-        file["set_aside"] = json.dumps(reasons)
+        file["rejected"] = json.dumps(reasons)
         file.attrs.update(
             {
                 "fields": json.dumps(IMAGE_FIELDS),
@@ -150,7 +150,7 @@ def _packed(path: Path, candidates: pd.DataFrame) -> pd.DataFrame:
     """Return candidates with what their file says: map_row (-1: none) and reason."""
     with h5py.File(path, "r") as file:
         places = file["candidate"][:]
-        reasons = json.loads(file["set_aside"].asstr()[()])
+        reasons = json.loads(file["rejected"].asstr()[()])
     result = candidates.copy()
     rows = np.full(len(result), -1, np.int64)
     rows[places] = np.arange(len(places))
@@ -168,7 +168,7 @@ def _write(output: Path, good: pd.DataFrame, bad: pd.DataFrame) -> None:
     projection = projection.assign(axis="none", gas_cells=0, used_cells=0, outside_cells=0, bad_cells=0)
     with atomic_file(output / "projection.csv") as part:
         projection.to_csv(part, index=False)
-    with atomic_file(output / "set_aside.csv") as part:
+    with atomic_file(output / "rejected.csv") as part:
         bad[["snapshot", "subhalo_id", "reason", "file"]].to_csv(part, index=False)
 
 
@@ -176,7 +176,7 @@ def _refuse_too_many(folder: Path, bad: pd.DataFrame, total: int, allowed: float
     if len(bad) > allowed * total or len(bad) == total:
         first = bad.iloc[0]
         raise InputError(
-            f"{folder}: {len(bad)} of {total} images are unusable, more than images.max_set_aside = "
+            f"{folder}: {len(bad)} of {total} images are unusable, more than images.max_rejected = "
             f"{allowed:g} allows (first: {first['file']}: {first['reason']})"
         )
 

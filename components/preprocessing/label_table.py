@@ -1,7 +1,7 @@
 """The label table of an image catalogue: a CSV or parquet file, or the thesis' allsfr.pkl and valid.pkl.
 
 Both end as one table of candidates. A table that is built wrongly is an error; a row that is wrong
-(a negative SFR, say) is a candidate with a reason to be set aside.
+(a negative SFR, say) is a candidate with a reason to be rejected.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def read_candidates(folder: Path, settings: ImageCatalogSettings) -> pd.DataFram
     DataFrame
         A row an image, by falling snapshot and rising subhalo_id: the columns of ``sample.parquet``,
         `file` (normalised), the table's own columns as ``table_NAME``, and `reason` (empty, or why the
-        row is set aside).
+        row is rejected).
 
     Raises
     ------

@@ -102,7 +102,7 @@ def run(
 
 
 def drawn_galaxies(sample_path: Path, projection_path: Path) -> pd.DataFrame:
-    """Join the sample with where its maps are; galaxies that were set aside are left out.
+    """Join the sample with where its maps are; galaxies that were rejected are left out.
 
     Returns
     -------

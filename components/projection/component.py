@@ -80,7 +80,7 @@ def projection_joined(
         settings: all settings, as JSON.
         sample: of step 1.
         drawn: the shards.
-        maps: maps-*.h5, projection.csv and set_aside.csv.
+        maps: maps-*.h5, projection.csv and rejected.csv.
     """
     from pathlib import Path
     from typing import Any
@@ -105,5 +105,5 @@ def projection_joined(
             work,
             output=maps,
             inputs={"sample": sample_dir, "drawn": sha256_json(files)},
-            sections=("projection.max_set_aside", "projection.min_young_stars"),
+            sections=("projection.max_rejected", "projection.min_young_stars"),
         )

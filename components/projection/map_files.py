@@ -20,7 +20,7 @@ from ssfr.components.storage.artifact import atomic_file
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one galaxy: a row of projection.csv, or, with a `reason`, of set_aside.csv."""
+    """What became of one galaxy: a row of projection.csv, or, with a `reason`, of rejected.csv."""
 
     snapshot: int
     subhalo_id: int
@@ -44,7 +44,7 @@ def write_maps(
 ) -> list[Record]:
     """Write the maps of some galaxies of a snapshot, one galaxy in memory at a time.
 
-    Beside `maps` (galaxy, field, y, x) stand the records of all the galaxies, those set aside too, so
+    Beside `maps` (galaxy, field, y, x) stand the records of all the galaxies, those rejected too, so
     that a run that was killed need not draw what is in a finished file.
 
     Parameters

@@ -62,7 +62,7 @@ def run(
     Parameters
     ----------
     output
-        Gets maps-SSS-KKK.h5, projection.csv and set_aside.csv. Files of maps that an earlier, killed call
+        Gets maps-SSS-KKK.h5, projection.csv and rejected.csv. Files of maps that an earlier, killed call
         left there are kept.
     source
         Where the cells are; each worker process has a copy of it.
@@ -78,7 +78,7 @@ def run(
     Returns
     -------
     dict
-        Numbers of galaxies, drawn and set aside; by axis; and of gas cells.
+        Numbers of galaxies, drawn and rejected; by axis; and of gas cells.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def run(
     asked = sum(len(file.galaxies) for file in files)
     label = shard.label if shard else "projection"
     with progress.task(label, asked, "galaxies", done) as task:
-        watch = _Watch(task, len(sample), settings.projection.max_set_aside, finished.values())
+        watch = _Watch(task, len(sample), settings.projection.max_rejected, finished.values())
         with closing(_drawn(source, settings, _galaxies(source, todo, settings))) as drawn:
             for file in todo:
                 mine = watch.over(islice(drawn, len(file.galaxies)))
@@ -159,7 +159,7 @@ def join(
                 _link(there[file.name], part)
             records[file.name] = read_records(output / file.name)
             task.advance(len(file.galaxies))
-        _Watch(task, len(sample), settings.projection.max_set_aside, records.values()).check()
+        _Watch(task, len(sample), settings.projection.max_rejected, records.values()).check()
     return _conclude(output, records, settings, progress)
 
 
@@ -225,7 +225,7 @@ class _Watch:
 
     def __init__(self, task: Task, total: int, share: float, earlier: Iterable[list[Record]]) -> None:
         self._task, self._total, self._share = task, total, share
-        self._aside = [
+        self._rejected = [
             f"{_name(record)}: {record.reason}" for records in earlier for record in records if record.reason
         ]
 
@@ -234,17 +234,17 @@ class _Watch:
     ) -> Iterator[tuple[int, GalaxyMaps | str]]:
         for galaxy, result in drawn:
             if isinstance(result, str):
-                self._aside.append(f"{_name(galaxy)}: {result}")
+                self._rejected.append(f"{_name(galaxy)}: {result}")
                 self.check()
             yield galaxy.subhalo_id, result
-            self._task.advance(1, set_aside=len(self._aside))
+            self._task.advance(1, rejected=len(self._rejected))
 
     def check(self) -> None:
         """End the run if too many galaxies of the whole sample are unusable."""
-        if len(self._aside) > self._share * self._total:
+        if len(self._rejected) > self._share * self._total:
             raise InputError(
-                f"{len(self._aside)} of {self._total} galaxies cannot be drawn, more than "
-                f"projection.max_set_aside = {self._share:g}; the last, {self._aside[-1]}"
+                f"{len(self._rejected)} of {self._total} galaxies cannot be drawn, more than "
+                f"projection.max_rejected = {self._share:g}; the last, {self._rejected[-1]}"
             )
 
 
@@ -312,11 +312,11 @@ def _conclude(
     table = pd.DataFrame(records, columns=["file", *(field.name for field in fields(Record))])
     drawn = table[table["reason"] == ""].copy()
     drawn["row"] = drawn.groupby("file").cumcount()
-    aside = table[table["reason"] != ""]
+    rejected = table[table["reason"] != ""]
     counts = ["gas_cells", "used_cells", "outside_cells", "bad_cells", "overhanging_cells"]
     for name, rows, columns in (
         ("projection.csv", drawn, ["snapshot", "subhalo_id", "file", "row", "axis", *counts, "lost_mass"]),
-        ("set_aside.csv", aside, ["snapshot", "subhalo_id", "reason"]),
+        ("rejected.csv", rejected, ["snapshot", "subhalo_id", "reason"]),
     ):
         with atomic_file(output / name) as part:
             rows.to_csv(part, columns=columns, index=False)
@@ -324,12 +324,14 @@ def _conclude(
     for axis, count in axes.items():
         tell = progress.warn if axis in ("gas", "none") else progress.say
         tell(f"line of sight of {count} of {len(drawn)} galaxies: {_lines_of_sight(settings)[axis]}")
-    if len(aside):
-        progress.warn(f"{len(aside)} galaxies cannot be drawn and are set aside: {output.name}/set_aside.csv")
+    if len(rejected):
+        progress.warn(
+            f"{len(rejected)} galaxies cannot be drawn and are rejected: {output.name}/rejected.csv"
+        )
     return {
         "galaxies": len(table),
         "drawn": len(drawn),
-        "set_aside": len(aside),
+        "rejected": len(rejected),
         "axis": dict(axes),
         **{name: int(drawn[name].sum()) for name in counts},
     }

@@ -131,7 +131,7 @@ def _sweep(study: Study) -> ReportFigure | Absent:
         title,
         f"r on the {SET_NAMES[study.shown_set]} set, all galaxies, against the scale σ of the filter, "
         f"{study.metrics['confidence']:.0%} intervals. Blurs keep what is larger than σ, structures what is "
-        "smaller, bands what is between their two scales. Points are moved aside a little where they would "
+        "smaller, bands what is between their two scales. Points are shifted a little where they would "
         "cover each other.",
         comparison.scale_sweep(found, reference, units.pop()),
     )

@@ -147,7 +147,7 @@ def _notes(study: Study) -> list[str]:
     if prepared.get("pixels_in_all"):
         high, low, pixels = (prepared[f"pixels_{name}"] for name in ("clipped_high", "clipped_low", "in_all"))
         notes.append(f"8-bit pictures: {high} pixels clipped at 255 and {low} at 0, of {pixels}.")
-    reasons = study.set_aside["reason"].astype(str).value_counts().sort_index()
+    reasons = study.rejected["reason"].astype(str).value_counts().sort_index()
     if reasons.empty:
         notes.append("No galaxy was rejected.")
     notes += [f"Rejected: {count}, {reason}." for reason, count in reasons.items()]

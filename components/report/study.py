@@ -40,8 +40,8 @@ class Study:
         Case -> model.json, case -> history.csv.
     preparation
         preparation.json.
-    set_aside
-        set_aside.csv: snapshot, subhalo_id, reason.
+    rejected
+        rejected.csv: snapshot, subhalo_id, reason.
     extra_predictions
         As written beside the report: of other seeds, milestones and the audit; may be empty.
     synthetic
@@ -56,7 +56,7 @@ class Study:
     models: Mapping[str, Mapping[str, Any]]
     histories: Mapping[str, pd.DataFrame]
     preparation: Mapping[str, Any]
-    set_aside: pd.DataFrame
+    rejected: pd.DataFrame
     extra_predictions: pd.DataFrame
     synthetic: bool = False
 

@@ -66,7 +66,7 @@ def run(
         models={case: read_description(folder) for case, folder in trained.items()},
         histories={case: pd.read_csv(folder / HISTORY) for case, folder in trained.items()},
         preparation=read_json(prepared_dir / "preparation.json"),
-        set_aside=_read_set_aside(maps_dir / "set_aside.csv"),
+        rejected=_read_rejected(maps_dir / "rejected.csv"),
         extra_predictions=read_extra_predictions(evaluation_dir),
         synthetic=synthetic,
     )
@@ -75,7 +75,7 @@ def run(
     return {"best_case": metrics["best_case"]}
 
 
-def _read_set_aside(path: Path) -> pd.DataFrame:
+def _read_rejected(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame(columns=["snapshot", "subhalo_id", "reason"])
     return pd.read_csv(path)

@@ -93,7 +93,7 @@ def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("inputs")
     chosen = chosen_settings()
     maps_dir = write_sample(root / "maps", sample_table(60), physical_maps(120, PIXELS))
-    (maps_dir / "set_aside.csv").write_text("snapshot,subhalo_id,reason\n99,500,no gas\n")
+    (maps_dir / "rejected.csv").write_text("snapshot,subhalo_id,reason\n99,500,no gas\n")
     prepared_dir = root / "prepared"
     prepared_dir.mkdir()
     prepare.run(prepared_dir, maps_dir, maps_dir, chosen, SILENT)

@@ -70,7 +70,7 @@ def alter(folder: Path, row: int, column: str, value: Any) -> None:
 
 def test_a_catalogue_has_the_form_of_a_sample_with_maps(folder: Path, output: Path) -> None:
     figures = ingest.run(output, folder, settings_of(), SILENT)
-    assert figures == {"images": COUNT, "set_aside": 0, "reasons": {}, "zero_sfr": 1, "not_in_table": 0}
+    assert figures == {"images": COUNT, "rejected": 0, "reasons": {}, "zero_sfr": 1, "not_in_table": 0}
     sample = pd.read_parquet(output / "sample.parquet")
     assert sample["ssfr_stellar_per_yr"].iloc[1] == pytest.approx(1e-11)
     assert sample["table_run"].iloc[1] == "b"
@@ -93,7 +93,7 @@ def test_parquet_tables_and_other_column_names_are_read(folder: Path, output: Pa
     assert sample["stellar_mass_msun"].isna().all()
 
 
-def test_bad_rows_and_pictures_are_set_aside_counted_and_listed(folder: Path, output: Path) -> None:
+def test_bad_rows_and_pictures_are_rejected_counted_and_listed(folder: Path, output: Path) -> None:
     alter(folder, 3, "sfr_msun_per_yr", "-1")
     alter(folder, 4, "sfr_msun_per_yr", "")
     alter(folder, 5, "sfr_msun_per_yr", "much")
@@ -101,9 +101,9 @@ def test_bad_rows_and_pictures_are_set_aside_counted_and_listed(folder: Path, ou
     alter(folder, 7, "filename", "absent.png")
     (folder / "images" / "g8.png").write_text("no image")
     Image.fromarray(picture(9)[:8]).save(folder / "images" / "g9.png")
-    figures = ingest.run(output, folder, settings_of(max_set_aside=0.5), SILENT)
-    listed = pd.read_csv(output / "set_aside.csv")
-    assert (figures["images"], figures["set_aside"], figures["not_in_table"]) == (COUNT - 7, 7, 1)
+    figures = ingest.run(output, folder, settings_of(max_rejected=0.5), SILENT)
+    listed = pd.read_csv(output / "rejected.csv")
+    assert (figures["images"], figures["rejected"], figures["not_in_table"]) == (COUNT - 7, 7, 1)
     assert figures["reasons"] == {
         "SFR": 3,
         "stellar mass": 1,
@@ -360,7 +360,7 @@ def test_real_pictures_train_on_one_run_and_are_tested_on_the_other(shared_data:
     folder = shared_data / "eagle_faceon_L0025"
     packed = ingest.run(output, folder, settings, SILENT)
     figures = prepare.run(output, output, output, settings, SILENT)
-    assert (packed["images"], packed["set_aside"], figures["zero_sfr"]) == (130, 0, 1)
+    assert (packed["images"], packed["rejected"], figures["zero_sfr"]) == (130, 0, 1)
     assert figures["split"]["test"] == 71
     assert figures["split"]["train"] + figures["split"]["validation"] + figures["split"]["promotion"] == 59
     galaxies = pd.read_parquet(output / "galaxies.parquet")
@@ -412,7 +412,7 @@ def test_galaxies_are_named_by_their_file_whatever_the_order_of_the_table(
 def test_files_that_differ_in_their_ending_only_keep_it_in_their_names(folder: Path, output: Path) -> None:
     Image.fromarray(picture(4)).save(folder / "images" / "g3.jpg")
     alter(folder, 4, "filename", "g3.jpg")
-    ingest.run(output, folder, settings_of(max_set_aside=0.5), SILENT)
+    ingest.run(output, folder, settings_of(max_rejected=0.5), SILENT)
     assert drawn(output)["galaxy"].tolist()[2:5] == ["g2.png", "g3.png", "g3.jpg"]
 
 

@@ -128,7 +128,7 @@ def test_dropped_galaxies_are_counted_and_leave_the_table(drawn: Path, output: P
     assert not pd.read_parquet(output / "galaxies.parquet")["zero_sfr"].any()
 
 
-def test_galaxies_that_were_set_aside_are_left_out_and_counted(drawn: Path, output: Path) -> None:
+def test_galaxies_that_were_rejected_are_left_out_and_counted(drawn: Path, output: Path) -> None:
     places = pd.read_csv(drawn / "projection.csv")
     places.drop(index=[3, 60]).to_csv(drawn / "projection.csv", index=False)
     figures = prepare.run(output, drawn, drawn, settings_of(), SILENT)

@@ -397,7 +397,7 @@ def test_a_run_writes_files_of_maps_and_a_row_a_galaxy(written, galaxies, sample
         "maps-099-000.h5",
         "maps-095-000.h5",
         "projection.csv",
-        "set_aside.csv",
+        "rejected.csv",
     }
     table = pd.read_csv(output / "projection.csv")
     assert list(table.columns) == [
@@ -414,7 +414,7 @@ def test_a_run_writes_files_of_maps_and_a_row_a_galaxy(written, galaxies, sample
         halo = int(galaxies["halo_id"][row.Index])
         expected = draw_galaxy(source, row.snapshot, row.subhalo_id, halo, settings_with())
         np.testing.assert_array_equal(drawn, expected.maps)
-    assert len(pd.read_csv(output / "set_aside.csv")) == 0
+    assert len(pd.read_csv(output / "rejected.csv")) == 0
     assert figures["galaxies"] == figures["drawn"] == len(galaxies)
     assert sum(figures["axis"].values()) == len(galaxies)
     assert json.loads(json.dumps(figures)) == figures
@@ -480,7 +480,7 @@ def test_a_run_goes_on_after_the_files_that_are_whole(written, sample_dir, tmp_p
     figures, _ = run(output, written, sample_dir, settings_with())
     before = digests(output)
     assert "maps-099-001.h5" in before
-    for name in ("maps-099-001.h5", "maps-095-000.h5", "projection.csv", "set_aside.csv"):
+    for name in ("maps-099-001.h5", "maps-095-000.h5", "projection.csv", "rejected.csv"):
         (output / name).unlink()
     (output / ".maps-095-000.h5.123.part").write_bytes(b"half")
     kept = (output / "maps-099-000.h5").stat()
@@ -579,9 +579,9 @@ def test_too_many_bad_galaxies_in_all_shards_together_end_the_run(universe, gala
     sample_dir = write_sample(tmp_path / "sample", galaxies)
     for snapshot, of in galaxies.groupby("snapshot"):
         change(universe, 0, int(of["subhalo_id"].iloc[0]), "Masses", poison, snapshot)
-    settings = settings_with(max_set_aside=1.5 / len(galaxies))
+    settings = settings_with(max_rejected=1.5 / len(galaxies))
     drawn = draw_shards(tmp_path / "drawn", universe, sample_dir, galaxies, 1, settings)
-    with pytest.raises(InputError, match=rf"2 of {len(galaxies)} galaxies .*max_set_aside"):
+    with pytest.raises(InputError, match=rf"2 of {len(galaxies)} galaxies .*max_rejected"):
         join(tmp_path / "joined", drawn.values(), sample_dir, settings)
 
 
@@ -595,16 +595,16 @@ def test_a_damaged_file_of_maps_is_drawn_again(written, sample_dir, tmp_path):
     assert any("maps-099-000.h5: damaged" in line for line in heard.lines("warn"))
 
 
-def test_set_aside_galaxies_are_remembered_when_a_run_goes_on(universe, galaxies, tmp_path):
+def test_rejected_galaxies_are_remembered_when_a_run_goes_on(universe, galaxies, tmp_path):
     sample_dir = write_sample(tmp_path / "sample", galaxies)
     change(universe, 0, first(galaxies)[1], "Masses", lambda values: values * np.nan)
-    output, settings = tmp_path / "maps", settings_with(max_set_aside=0.5)
+    output, settings = tmp_path / "maps", settings_with(max_rejected=0.5)
     figures, _ = run(output, universe, sample_dir, settings)
     (output / "projection.csv").unlink()
-    (output / "set_aside.csv").unlink()
+    (output / "rejected.csv").unlink()
     again, _ = run(output, universe, sample_dir, settings)
-    assert again == figures and figures["set_aside"] == 1
-    assert len(pd.read_csv(output / "set_aside.csv")) == 1
+    assert again == figures and figures["rejected"] == 1
+    assert len(pd.read_csv(output / "rejected.csv")) == 1
 
 
 def poison(values):
@@ -628,16 +628,16 @@ def endless(values):
         ("Coordinates", lambda values: np.mod(values + 10_000, 35_000), "no gas cells in the frame"),
     ],
 )
-def test_a_bad_galaxy_is_set_aside_with_the_reason(universe, galaxies, tmp_path, field, values, reason):
+def test_a_bad_galaxy_is_rejected_with_the_reason(universe, galaxies, tmp_path, field, values, reason):
     sample_dir = write_sample(tmp_path / "sample", galaxies)
     subhalo = int(galaxies["subhalo_id"][1])
     change(universe, 0, subhalo, field, values)
     output = tmp_path / "maps"
-    figures, heard = run(output, universe, sample_dir, settings_with(max_set_aside=0.5))
-    assert (figures["galaxies"], figures["set_aside"]) == (len(galaxies), 1)
-    aside = pd.read_csv(output / "set_aside.csv")
-    assert aside[["snapshot", "subhalo_id"]].values.tolist() == [[99, subhalo]]
-    assert reason in aside["reason"][0]
+    figures, heard = run(output, universe, sample_dir, settings_with(max_rejected=0.5))
+    assert (figures["galaxies"], figures["rejected"]) == (len(galaxies), 1)
+    rejected = pd.read_csv(output / "rejected.csv")
+    assert rejected[["snapshot", "subhalo_id"]].values.tolist() == [[99, subhalo]]
+    assert reason in rejected["reason"][0]
     table = pd.read_csv(output / "projection.csv")
     assert len(table) == len(galaxies) - 1
     with h5py.File(output / "maps-099-000.h5") as file:
@@ -646,14 +646,14 @@ def test_a_bad_galaxy_is_set_aside_with_the_reason(universe, galaxies, tmp_path,
     assert any("1 galaxies cannot be drawn" in line for line in heard.lines("warn"))
 
 
-def test_a_galaxy_without_gas_is_set_aside(universe, galaxies):
+def test_a_galaxy_without_gas_is_rejected(universe, galaxies):
     with tng_files.changed(tng_files.catalogue_file(universe, 0)) as file:
         file["Subhalo/SubhaloLenType"][first(galaxies)[1], 0] = 0
     with pytest.raises(UnusableGalaxyError, match="no gas cells"):
         draw(universe, galaxies, settings_with())
 
 
-def test_a_galaxy_whose_catalogue_position_is_nan_is_set_aside(universe, galaxies):
+def test_a_galaxy_whose_catalogue_position_is_nan_is_rejected(universe, galaxies):
     with tng_files.changed(tng_files.catalogue_file(universe, 0)) as file:
         file["Subhalo/SubhaloPos"][first(galaxies)[1], 2] = np.nan
     with pytest.raises(UnusableGalaxyError, match="the position or velocity in the catalogue is NaN"):
@@ -671,8 +671,8 @@ def test_too_many_bad_galaxies_end_the_run(universe, galaxies, tmp_path):
     for subhalo in galaxies["subhalo_id"][:2]:
         change(universe, 0, int(subhalo), "Masses", poison)
     share = 1.5 / len(galaxies)
-    with pytest.raises(InputError, match=rf"2 of {len(galaxies)} galaxies .*max_set_aside.* impossible mass"):
-        run(tmp_path / "maps", universe, sample_dir, settings_with(max_set_aside=share))
+    with pytest.raises(InputError, match=rf"2 of {len(galaxies)} galaxies .*max_rejected.* impossible mass"):
+        run(tmp_path / "maps", universe, sample_dir, settings_with(max_rejected=share))
     assert not list((tmp_path / "maps").glob("*.h5"))
 
 

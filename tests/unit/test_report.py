@@ -81,7 +81,7 @@ def test_the_page_is_one_file_without_scripts_or_anything_from_elsewhere(figure)
 def test_a_hostile_origin_case_or_reason_is_text_and_never_markup(figure):
     attack = "<script>alert(1)</script>\"' onload=x {{ title }} {% raw %} &lt;"
     hostile = study(origin=attack)
-    hostile.set_aside["reason"] = attack
+    hostile.rejected["reason"] = attack
     hostile.metrics["cases"]["composite"]["description"] = attack
     hostile.models["composite"]["backbone"] = {"weights": attack, "sha256": attack}
     text = page(hostile, {"scores": figure})
@@ -164,7 +164,7 @@ def test_every_baseline_is_beside_the_model_with_and_without_the_floored_galaxie
     assert f"Only the {counts['galaxies'] - counts['at_floor']} galaxies above the floor" in text
 
 
-def test_sets_counts_and_what_was_set_aside_are_listed():
+def test_sets_counts_and_what_was_rejected_are_listed():
     found = study()
     found.preparation.update(
         dropped_zero_sfr=3, pixels_clipped_high=11, pixels_clipped_low=0, pixels_in_all=900
