@@ -29,11 +29,13 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.figure import row
-from ssfr.components.config import ServingSettings, TrainingSettings
+from ssfr.components.config import ServingSettings, Settings, TrainingSettings
 from ssfr.components.deployment.export import Example, export
+from ssfr.components.identity.labels import LabelIdentity
 from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
 from ssfr.components.models.architecture import architecture_of
 from ssfr.components.models.folder import write_model
+from ssfr.components.projection.map_files import map_identity
 from ssfr.components.runtime.processes import die_with
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.serving.client.client import ModelClient
@@ -170,15 +172,25 @@ def galaxy_spec() -> ImageSpec:
     """Return what a model of 256x256x3 maps takes."""
     return ImageSpec(
         case="composite",
-        source="maps",
-        fields=FIELDS,
-        units=("keV cm^2", "Msun", "K"),
-        pixels=PIXELS,
-        weighting="mass_weighted_mean",
+        maps=map_identity(Settings()),
         channels=FIELDS,
         pixel_type="float32",
         stretch="asinh",
         scales={name: ChannelScale() for name in FIELDS},
+    )
+
+
+def galaxy_label() -> LabelIdentity:
+    """Return what a model of galaxies predicts."""
+    return LabelIdentity(
+        quantity="log10_ssfr",
+        unit="log10(sSFR / yr^-1)",
+        linear_unit="yr^-1",
+        aperture="subhalo",
+        mass="stellar",
+        little_h="applied",
+        zero_sfr="floor",
+        floor=-13.0,
     )
 
 
@@ -201,7 +213,7 @@ def write_random_model(folder: Path, model: str, spec: ImageSpec, seed: int = 0)
         "model": model,
         "training": settings.model_dump(mode="json"),
         "spec": spec.model_dump(mode="json"),
-        "label": {"offset": -10.5, "scale": 0.5},
+        "label": {"identity": galaxy_label().model_dump(mode="json"), "offset": -10.5, "scale": 0.5},
         "interval": interval,
         "seed": seed,
         "backbone": network.frozen.origin,

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from ssfr.choices import merged
 from ssfr.components.config import ProjectionSettings
 from ssfr.components.errors import InputError, nearest
+from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.projection.draw import GalaxyMaps, UnusableGalaxyError, draw_galaxy
 from ssfr.components.projection.frame import Frame
+from ssfr.components.projection.map_files import map_identity
 from ssfr.components.simulation import Header
 from ssfr.quantities import in_unit, quantity
 from ssfr.simulation import Simulation
@@ -32,11 +34,14 @@ class Maps:
         Of the snapshot.
     subhalo_id
         Of the galaxy.
+    identity
+        What the maps are, which a model compares with what it was trained on.
     """
 
     drawn: GalaxyMaps
     header: Header
     subhalo_id: int
+    identity: MapIdentity
 
     def __repr__(self) -> str:
         side, width = self.frame.pixels, self.frame.width_kpc
@@ -209,7 +214,7 @@ def draw(
         drawn = draw_galaxy(simulation.source, snapshot, subhalo_id, int(halos[subhalo_id]), settings)
     except UnusableGalaxyError as error:
         raise InputError(f"snapshot {snapshot}, subhalo {subhalo_id}: cannot be drawn: {error}") from None
-    return Maps(drawn, simulation.header(snapshot), subhalo_id)
+    return Maps(drawn, simulation.header(snapshot), subhalo_id, map_identity(settings))
 
 
 def _shown(quantity: Any) -> tuple[NDArray[Any], str, dict[str, Any]]:

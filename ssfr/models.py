@@ -12,6 +12,7 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from ssfr.components.errors import InputError, nearest
+from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.runtime.extras import require_extras
 from ssfr.components.serving.client.inputs import Accepted, Inputs, read_inputs
 from ssfr.components.storage.artifact import read_json
@@ -33,7 +34,7 @@ class Model:
     label
         Name of what it predicts, for example ``log10_ssfr``.
     accepted
-        What it takes: maps or images, their fields, units and pixels.
+        What it takes: maps or images, and how those were drawn that it was trained on.
     """
 
     def __init__(self, location: Path, label: str, accepted: Accepted, predict: Predict) -> None:
@@ -44,8 +45,8 @@ class Model:
 
     def __repr__(self) -> str:
         accepted = self.accepted
-        fields = ", ".join(accepted.fields)
-        return f"<Model of {self.label}: {' or '.join(accepted.takes)} of {fields}, {accepted.pixels} pixels>"
+        fields, side = ", ".join(accepted.maps.names), accepted.maps.pixels
+        return f"<Model of {self.label}: {' or '.join(accepted.takes)} of {fields}, {side} pixels>"
 
     def predict(self, galaxies: Galaxies) -> QTable:
         """Predict the label of galaxies.
@@ -65,7 +66,8 @@ class Model:
         Raises
         ------
         InputError
-            Not what the model takes: another kind, size, fields or units.
+            Not what the model takes: another kind or shape, or maps that were drawn otherwise (an array does
+            not say how).
 
         Examples
         --------
@@ -127,13 +129,14 @@ def as_inputs(galaxies: Galaxies) -> Inputs:
     drawn = [one for one in given if isinstance(one, Maps)]
     if not drawn:
         return read_inputs([Path(str(one)) for one in given])
-    first = drawn[0].drawn
+    first = drawn[0]
+    for one in drawn[1:]:
+        one.identity.require_same(first.identity, one.name, f"those of {first.name}", "predict them apart")
     return Inputs(
         tuple(one.name for one in drawn),
         (Path("maps"),),
         maps=np.stack([one.data for one in drawn]),
-        fields=first.fields,
-        units=first.units,
+        identity=first.identity,
     )
 
 
@@ -161,11 +164,7 @@ def _trained(folder: Path) -> Model:
     from ssfr.components.models.predictor import Predictor
 
     predictor = Predictor.load(folder)
-    spec = predictor.spec
-    takes = (["maps"] if spec.source == "maps" else []) + (["images"] if spec.accepts_images else [])
-    accepted = Accepted.model_validate(
-        {"takes": tuple(takes), "fields": spec.fields, "units": spec.units, "pixels": spec.pixels}
-    )
+    accepted = Accepted(takes=predictor.spec.takes, maps=predictor.spec.maps)
 
     def predict(inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         if inputs.maps is not None:
@@ -175,7 +174,7 @@ def _trained(folder: Path) -> Model:
             found = predictor.predict_images(inputs.images)
         return found.predicted, found.lower, found.upper
 
-    return Model(folder, predictor.label, accepted, predict)
+    return Model(folder, predictor.label.quantity, accepted, predict)
 
 
 def _exported(folder: Path) -> Model:
@@ -185,11 +184,10 @@ def _exported(folder: Path) -> Model:
     from ssfr.components.labels.served import label_among, outputs_of
     from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, PREDICT_MAPS
 
-    description = read_json(folder / "assets.extra" / "ssfr.json", "is it a model that ssfr exported?")
-    accepted = Accepted.model_validate(
-        {name: tuple(description[name]) for name in ("takes", "fields", "units")}
-        | {"pixels": description["pixels"]}
-    )
+    path, way_out = folder / "assets.extra" / "ssfr.json", "export it again"
+    description = read_json(path, "is it a model that ssfr exported?")
+    maps = MapIdentity.parse(description.get("maps"), f"{path}: maps", way_out)
+    accepted = Accepted(takes=tuple(description["takes"]), maps=maps)
     signatures = tf.saved_model.load(str(folder)).signatures
     label = label_among(description["outputs"])
 

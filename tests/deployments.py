@@ -27,19 +27,22 @@ BEST = -10.5
 class Study:
     """Maps, a prepared table, models, and for each an evaluation; all in one folder."""
 
-    def __init__(self, folder, images=False):
+    def __init__(self, folder, images=False, **drawn):
         self.folder = folder
-        self.spec = image_spec() if images else map_spec()
+        self.spec = image_spec() if images else map_spec(**drawn)
+        self.label = {}
         self.repository = folder / "models"
         count = len(SPLIT)
         self.maps = random_pictures(count).transpose(0, 3, 1, 2) if images else random_maps(count)
         truth = self.predict(self.model(BEST)).predicted.astype(float)
-        self.maps_dir, self.prepared_dir = write_prepared(folder, self.maps, truth, SPLIT)
+        self.maps_dir, self.prepared_dir = write_prepared(folder, self.maps, truth, SPLIT, **drawn)
         self.galaxies = pd.read_parquet(self.prepared_dir / "galaxies.parquet")
 
     def model(self, offset):
         folder = self.folder / f"model{offset}"
-        return folder if folder.exists() else write_random_model(folder, self.spec, offset=offset)
+        return (
+            folder if folder.exists() else write_random_model(folder, self.spec, offset=offset, **self.label)
+        )
 
     def predict(self, model_dir):
         predictor = Predictor.load(model_dir)

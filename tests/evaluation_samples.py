@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from identities import map_identity
 
 from ssfr.components.config import Settings, parse_settings
 from ssfr.components.evaluation.assess import assess
@@ -190,11 +191,7 @@ def _study(
     cases = [case for case in scatter if not case.startswith("baseline_")]
     spec = ImageSpec(
         case="composite",
-        source="maps",
-        fields=("mass",),
-        units=("Msun",),
-        pixels=16,
-        weighting="mass_weighted_mean",
+        maps=map_identity(["mass"]),
         channels=("mass",),
         pixel_type="float32",
         stretch="asinh",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from identities import FIELDS, label_attribute, label_identity, map_identity, picture_identity
 
 from ssfr.components.config import CompactSettings, ServingSettings, TrainingSettings
 from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
@@ -17,25 +19,16 @@ from ssfr.components.serving.protocol.wire_pb2 import ModelSpec, PredictionLog, 
 from ssfr.components.serving.repository.folder import DESCRIPTION, WARMUP
 from ssfr.components.storage.artifact import publish
 
-FIELDS = ("entropy", "mass", "temperature")
 PIXELS = 32
 
 
-def map_spec(pixels: int = PIXELS, eight_bit: bool = False) -> ImageSpec:
-    """A model of maps; `eight_bit`: through the 8-bit picture, as the thesis did."""
-    common = {
-        "case": "composite",
-        "source": "maps",
-        "fields": FIELDS,
-        "units": ("keV cm^2", "Msun", "K"),
-        "pixels": pixels,
-        "channels": FIELDS,
-    }
+def map_spec(pixels: int = PIXELS, eight_bit: bool = False, **changed: Any) -> ImageSpec:
+    """A model of maps, with some properties changed; `eight_bit`: through the 8-bit picture of the thesis."""
+    common = {"case": "composite", "maps": map_identity(pixels=pixels, **changed), "channels": FIELDS}
     if eight_bit:
         maxima = {"entropy": 50.0, "mass": 3e5, "temperature": 2e5}
         return ImageSpec(
             **common,
-            weighting="sum",
             pixel_type="uint8",
             stretch="lupton",
             composite=FIELDS,
@@ -47,8 +40,6 @@ def map_spec(pixels: int = PIXELS, eight_bit: bool = False) -> ImageSpec:
     }
     return ImageSpec(
         **common,
-        pixel_kpc=90 / pixels,
-        weighting="mass_weighted_mean",
         pixel_type="float32",
         stretch="asinh",
         scales=scales,
@@ -60,11 +51,7 @@ def image_spec(pixels: int = PIXELS) -> ImageSpec:
     colours = ("red", "green", "blue")
     return ImageSpec(
         case="composite",
-        source="images",
-        fields=colours,
-        units=("", "", ""),
-        pixels=pixels,
-        weighting="none",
+        maps=picture_identity(pixels),
         channels=colours,
         pixel_type="float32",
         stretch="linear",
@@ -72,7 +59,9 @@ def image_spec(pixels: int = PIXELS) -> ImageSpec:
     )
 
 
-def write_random_model(folder: Path, spec: ImageSpec, seed: int = 0, offset: float = -10.5) -> Path:
+def write_random_model(
+    folder: Path, spec: ImageSpec, seed: int = 0, offset: float = -10.5, **label: Any
+) -> Path:
     """Write a model folder as training does, with weights that nobody trained."""
     if spec.pixel_type == "uint8" and spec.pixels == 256:
         settings = TrainingSettings(model="vgg16", loss="mse", vgg16={"weights": "random"})
@@ -90,13 +79,7 @@ def write_random_model(folder: Path, spec: ImageSpec, seed: int = 0, offset: flo
             "model": settings.model,
             "training": settings.model_dump(mode="json"),
             "spec": spec.model_dump(mode="json"),
-            "label": {
-                "name": "log10_ssfr",
-                "unit": "log10(sSFR / yr^-1)",
-                "linear_unit": "yr^-1",
-                "offset": offset,
-                "scale": 0.5,
-            },
+            "label": {**label_attribute(**label), "offset": offset, "scale": 0.5},
             "interval": interval,
             "seed": seed,
             "backbone": network.frozen.origin,
@@ -152,11 +135,8 @@ def write_toy(
 
     description = {
         "takes": ["maps"],
-        "fields": ["mass"],
-        "units": ["Msun"],
-        "pixels": pixels,
-        "pixel_kpc": None,
-        "weighting": "sum",
+        "maps": map_identity(["mass"], pixels).model_dump(mode="json"),
+        "label": label_identity().model_dump(mode="json"),
     }
     toy = Toy()
     text = json.dumps(description)

@@ -17,7 +17,12 @@ def map_identity(
 ) -> MapIdentity:
     """Return what maps drawn with the default settings are, with some properties changed."""
     layers = [
-        MapField(name=name, unit=UNITS.get(name, ""), reduction="sum" if name == "mass" else weighting)
+        MapField(
+            name=name,
+            unit=UNITS.get(name, ""),
+            reduction="sum" if name == "mass" else weighting,
+            weight="mass" if name != "mass" and weighting == "mass_weighted_mean" else "",
+        )
         for name in fields
     ]
     default: dict[str, Any] = {
@@ -43,6 +48,7 @@ def label_identity(**changed: Any) -> LabelIdentity:
     default = {
         "quantity": "log10_ssfr",
         "unit": "log10(sSFR / yr^-1)",
+        "linear_unit": "yr^-1",
         "aperture": "subhalo",
         "mass": "stellar",
         "little_h": "applied",
@@ -52,9 +58,22 @@ def label_identity(**changed: Any) -> LabelIdentity:
     return LabelIdentity.model_validate(default | changed)
 
 
-def identity_attribute(identity: MapIdentity) -> dict[str, str]:
+def map_attribute(identity: MapIdentity) -> dict[str, str]:
     """Return the attribute of a file of maps that states its identity."""
     return {"identity": identity.model_dump_json()}
 
 
-__all__ = ["FIELDS", "UNITS", "identity_attribute", "label_identity", "map_identity", "picture_identity"]
+def label_attribute(**changed: Any) -> dict[str, Any]:
+    """Return what a model's description says of its label's identity."""
+    return {"identity": label_identity(**changed).model_dump(mode="json")}
+
+
+__all__ = [
+    "FIELDS",
+    "UNITS",
+    "label_attribute",
+    "label_identity",
+    "map_attribute",
+    "map_identity",
+    "picture_identity",
+]

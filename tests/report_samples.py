@@ -14,6 +14,7 @@ import h5py
 import numpy as np
 import pandas as pd
 from evaluation_samples import whole_study
+from identities import map_attribute, map_identity
 
 from ssfr.components.config import Filter
 from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
@@ -36,11 +37,7 @@ def specs(
 ) -> dict[str, ImageSpec]:
     """Return how the images of some cases are made from float maps of three fields."""
     default: dict[str, Any] = {
-        "source": "maps",
-        "fields": FIELDS,
-        "units": UNITS,
-        "pixels": pixels,
-        "weighting": "mass_weighted_mean",
+        "maps": map_identity(FIELDS, pixels),
         "pixel_type": "float32",
         "stretch": "asinh",
         "scales": {name: ChannelScale() for name in FIELDS},
@@ -58,15 +55,7 @@ def write_maps(folder: Path, galaxies: pd.DataFrame, pixels: int = PIXELS) -> No
     maps[:, [0, 2], : pixels // 4], maps[:, 1, : pixels // 4] = np.nan, 0.0
     with h5py.File(folder / "maps-099-000.h5", "w") as file:
         file["maps"] = maps
-        file.attrs.update(
-            fields=json.dumps(FIELDS),
-            units=json.dumps(UNITS),
-            weighting="mass_weighted_mean",
-            pixels=pixels,
-            method="histogram",
-            width=90.0,
-            width_unit="kpc",
-        )
+        file.attrs.update(map_attribute(map_identity(FIELDS, pixels)))
 
 
 def whole(trees: int = 150, cases: dict[str, Any] | None = None, **changed: Any) -> Study:

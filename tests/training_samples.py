@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 import pandas as pd
+from identities import FIELDS, label_identity, map_attribute, map_identity, picture_identity
 
-FIELDS = ("entropy", "mass", "temperature")
 VGG16_SHAPES = {
     f"block{block}_conv{conv}": (3, 3, inputs if conv == 1 else outputs, outputs)
     for block, (convs, inputs, outputs) in enumerate(
@@ -42,14 +43,19 @@ def discs(count: int, pixels: int, seed: int = 0) -> tuple[np.ndarray, np.ndarra
 
 
 def write_prepared(
-    folder: Path, maps: np.ndarray, log10_ssfr: np.ndarray, split: np.ndarray | None = None
+    folder: Path,
+    maps: np.ndarray,
+    log10_ssfr: np.ndarray,
+    split: np.ndarray | None = None,
+    **changed: Any,
 ) -> tuple[Path, Path]:
-    """Write a maps folder (two files) and a prepared folder, and return both."""
+    """Write a maps folder (two files; `changed`: of their identity) and a prepared folder; return both."""
     maps_dir, prepared_dir = folder / "maps", folder / "prepared"
     maps_dir.mkdir(parents=True)
     prepared_dir.mkdir()
     count, fields, pixels, _ = maps.shape
     images = maps.dtype == np.uint8
+    identity = picture_identity(pixels) if images else map_identity(FIELDS, pixels, **changed)
     half = (count + 1) // 2
     numbers = np.arange(count)
     files = [f"maps-{'images' if images else '099'}-{part:03d}.h5" for part in range(2)]
@@ -59,14 +65,7 @@ def write_prepared(
             file.create_dataset("maps", data=maps[rows], chunks=chunks, compression="gzip", shuffle=True)
             file["snapshot"] = np.full(len(numbers[rows]), 99)
             file["subhalo_id"] = numbers[rows]
-            file.attrs["fields"] = json.dumps(["red", "green", "blue"] if images else FIELDS)
-            file.attrs["units"] = json.dumps(["", "", ""] if images else ["keV cm^2", "Msun", "K"])
-            file.attrs["pixels"] = pixels
-            file.attrs["method"] = "images" if images else "histogram"
-            file.attrs["weighting"] = "none" if images else "mass_weighted_mean"
-            file.attrs["transform"] = "linear"
-            if not images:
-                file.attrs["width"], file.attrs["width_unit"] = 90.0, "kpc"
+            file.attrs.update(map_attribute(identity))
     if split is None:
         split = np.where(numbers % 5 == 0, "validation", np.where(numbers % 5 == 1, "test", "train"))
     table = pd.DataFrame(
@@ -78,6 +77,7 @@ def write_prepared(
             "map_row": np.where(numbers < half, numbers, numbers - half),
         }
     )
+    table.attrs = {"label": label_identity().model_dump(mode="json")}
     table.to_parquet(prepared_dir / "galaxies.parquet")
     channels = ("red", "green", "blue") if images else FIELDS
     scales = {
@@ -87,7 +87,8 @@ def write_prepared(
         )
     }
     maxima = {name: float(maps[:, i].max()) for i, name in enumerate(channels)}
-    (prepared_dir / "scaling.json").write_text(json.dumps({"cases": {"composite": scales}, "maxima": maxima}))
+    scaling = {"maps": identity.model_dump(mode="json"), "cases": {"composite": scales}, "maxima": maxima}
+    (prepared_dir / "scaling.json").write_text(json.dumps(scaling))
     return maps_dir, prepared_dir
 
 

@@ -14,6 +14,7 @@ import tensorflow as tf
 from PIL import Image
 
 from ssfr.components.config import TrainingSettings
+from ssfr.components.identity.labels import LabelIdentity
 from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.imagesets.transform import composite, eight_bits
 from ssfr.components.labels.served import outputs_of
@@ -25,7 +26,7 @@ from ssfr.components.serving.protocol.wire_pb2 import ModelSpec, PredictionLog, 
 from ssfr.components.serving.repository.folder import DESCRIPTION, WARMUP
 from ssfr.components.storage.artifact import atomic_file, publish, sha256_json, write_json
 
-FORMAT = 3
+FORMAT = 4
 """Of what is exported: part of a model's digest, so that a new form is a new version."""
 
 _KNOWN_ANSWER_TOLERANCE_DEX = 1e-2
@@ -66,28 +67,24 @@ def model_digest(model_dir: Path) -> str:
 
 
 def describe(predictor: Predictor, model_dir: Path, study: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is told of a model: what it takes, in which order, unit and size; where it comes from.
+    """Return the description of a model: the maps that it takes, the label that it predicts, its origin.
 
     Parameters
     ----------
     predictor, model_dir
         The model.
     study
-        What its labels are and which galaxies it was trained on: JSON, under names of its own.
+        Which galaxies it was trained on: JSON, under names of its own.
     """
     spec, model = predictor.spec, read_description(model_dir)
-    takes = (["maps"] if spec.source == "maps" else []) + (["images"] if spec.accepts_images else [])
     return {
         "format": FORMAT,
         "case": spec.case,
         "model": model["model"],
-        "takes": takes,
-        "fields": list(spec.fields),
-        "units": list(spec.units),
-        "pixels": spec.pixels,
-        "pixel_kpc": spec.pixel_kpc,
-        "weighting": spec.weighting,
-        "outputs": _units(model["label"]),
+        "takes": list(spec.takes),
+        "maps": spec.maps.model_dump(mode="json"),
+        "label": predictor.label.model_dump(mode="json"),
+        "outputs": _units(predictor.label),
         "interval": model["interval"],
         "one_thread": TrainingSettings.model_validate(model["training"]).section.one_thread,
         "model_digest": model_digest(model_dir),
@@ -140,7 +137,7 @@ def export(
     requests = _requests(predictor.spec, signatures.keys(), example)
     known = {
         signature: {
-            predictor.label: _offline(predictor, example, inputs),
+            predictor.label.quantity: _offline(predictor, example, inputs),
             "tolerance_dex": _KNOWN_ANSWER_TOLERANCE_DEX,
         }
         for signature, inputs in requests.items()
@@ -154,16 +151,14 @@ def export(
 
 
 def _signatures(predictor: Predictor, description: str) -> dict[str, Any]:
-    spec, label = predictor.spec, predictor.label
+    spec, label = predictor.spec, predictor.label.quantity
     side = spec.pixels
     text = tf.constant(description)
     answer = tf.function(lambda: {"json": tf.identity(text)}, input_signature=[])
     found: dict[str, Any] = {DESCRIBE: answer.get_concrete_function()}
     if spec.source == "maps":
         maps = tf.TensorSpec((None, len(spec.fields), side, side), tf.float32, name="maps")
-        found[PREDICT_MAPS] = found[DEFAULT_SIGNATURE] = _function(
-            predictor.graph_maps, maps, predictor.label
-        )
+        found[PREDICT_MAPS] = found[DEFAULT_SIGNATURE] = _function(predictor.graph_maps, maps, label)
     if spec.accepts_images:
         pictures = tf.TensorSpec((None, side, side, 3), tf.uint8, name="images")
         found[DEFAULT_SIGNATURE] = _function(predictor.graph_pictures, pictures, label)
@@ -174,10 +169,10 @@ def _signatures(predictor: Predictor, description: str) -> dict[str, Any]:
     return found
 
 
-def _units(label: Mapping[str, Any]) -> dict[str, str]:
+def _units(label: LabelIdentity) -> dict[str, str]:
     """Return the unit of each output of a model, by its name."""
-    units = (label["unit"], label["linear_unit"], label["unit"], label["unit"])
-    return dict(zip(outputs_of(label["name"]), units, strict=True))
+    units = (label.unit, label.linear_unit, label.unit, label.unit)
+    return dict(zip(outputs_of(label.quantity), units, strict=True))
 
 
 def _function(graph: Callable[[Any], Mapping[str, Any]], spec: tf.TensorSpec, label: str) -> Any:

@@ -14,9 +14,17 @@ CHECKED = 64
 
 
 def ask(client: ModelClient, reader: MapReader, most: int | None = None) -> Answer:
-    """Send the first `most` galaxies of a reader; None: all."""
+    """Send the first `most` galaxies of a reader; None: all.
+
+    Raises
+    ------
+    InputError
+        The served model was trained on other maps, or does not answer.
+    """
+    served, way_out = client.describe().maps, "deploy a model of these maps"
+    reader.identity.require_same(served, reader.directory, "those of the served model", way_out)
     raw = reader.maps(np.arange(len(reader))[:most])
-    if reader.attributes.is_images:
+    if reader.identity.is_images:
         return client.predict_images(raw.transpose(0, 2, 3, 1))
     return client.predict_maps(raw)
 

@@ -13,6 +13,9 @@ import pandas as pd
 
 from ssfr.components.config import DeploymentSettings, Settings
 from ssfr.components.errors import InputError
+from ssfr.components.identity.base import Identity
+from ssfr.components.identity.labels import LabelIdentity
+from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import MapReader, in_batches
 from ssfr.components.labels.served import label_among
 from ssfr.components.runtime.progress import Progress
@@ -21,16 +24,8 @@ from ssfr.components.serving.repository.folder import DESCRIPTION
 from ssfr.components.serving.server.servable import Servable
 from ssfr.components.storage.artifact import read_json
 
-COMPARED = (
-    "fields",
-    "units",
-    "pixels",
-    "pixel_kpc",
-    "weighting",
-    "label_settings",
-    "split_settings",
-)
-"""What two models must have in common for a comparison on the same galaxies to be fair."""
+_IDENTITIES: dict[str, type[Identity]] = {"maps": MapIdentity, "label": LabelIdentity}
+_SPLIT = "split_settings"
 
 _BATCH = 32
 
@@ -119,12 +114,8 @@ class Rival:
 
 
 def study_of(settings: Settings) -> dict[str, Any]:
-    """Return what the labels are and which galaxies are in which set, for a model's description."""
-    prepared = settings.preprocessing
-    return {
-        "label_settings": prepared.label.model_dump(mode="json"),
-        "split_settings": {"seed": settings.seed, **prepared.split.model_dump(mode="json")},
-    }
+    """Return which galaxies are in which set, for a model's description."""
+    return {_SPLIT: {"seed": settings.seed, **settings.preprocessing.split.model_dump(mode="json")}}
 
 
 def decide(challenger: Candidate, rival: Rival | None, settings: DeploymentSettings) -> Verdict:
@@ -174,6 +165,19 @@ def _against(rival: Rival, own: float, galaxies: int, margin_dex: float) -> tupl
     )
 
 
+def _differs(ours: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> str:
+    """Return why a comparison of two models on the same galaxies would not be fair, if so."""
+    way_out = "it was exported by another version"
+    for key, kind in _IDENTITIES.items():
+        champion = kind.parse(theirs.get(key), f"{where}: {key}", way_out)
+        found = kind.parse(ours.get(key), key, way_out).differences(champion)
+        if found:
+            return f"it is of other {kind.noun}: {'; '.join(found)}"
+    if theirs.get(_SPLIT) != ours.get(_SPLIT):
+        return f"{_SPLIT}: its are {theirs.get(_SPLIT)}, these are {ours.get(_SPLIT)}"
+    return ""
+
+
 def meet(
     directory: Path, description: Mapping[str, Any], reader: MapReader, true: np.ndarray, progress: Progress
 ) -> Rival:
@@ -203,10 +207,12 @@ def meet(
     signature = champion.signatures.get(name)
     if signature is None or kind not in signature.inputs:
         return Rival(version, problem=f"it does not take {kind}")
-    for key in COMPARED:
-        if theirs.get(key) != description.get(key):
-            differs = f"{key}: its are {theirs.get(key)}, these are {description.get(key)}"
-            return Rival(version, problem=differs)
+    try:
+        differs = _differs(description, theirs, str(directory / DESCRIPTION))
+    except InputError as error:
+        return Rival(version, problem=str(error))
+    if differs:
+        return Rival(version, problem=differs)
     label = label_among(description["outputs"])
     predicted = [np.empty(0)]
     with progress.task("the champion on the promotion set", len(true), "galaxies") as task:

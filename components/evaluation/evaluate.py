@@ -16,8 +16,10 @@ from ssfr.components.evaluation import audit, baselines
 from ssfr.components.evaluation.assess import HELD_OUT, assess
 from ssfr.components.evaluation.features import extract
 from ssfr.components.evaluation.rows import PRIMARY, held_out_rows, predictions_table
+from ssfr.components.identity.labels import LabelIdentity
+from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import MapReader
-from ssfr.components.models.folder import failure, read_description
+from ssfr.components.models.folder import DESCRIPTION, failure, read_description
 from ssfr.components.results.files import EXTRA_PREDICTIONS, METRICS, PREDICTIONS
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import atomic_file, write_json
@@ -58,14 +60,17 @@ def run(
     Raises
     ------
     InputError
-        No model or none that was trained to its end, an artifact that is absent, predictions that are
-        not finite.
+        No model or none that was trained to its end, a model of other maps or labels, an artifact that is
+        absent, predictions that are not finite.
     """
     if not model_dirs:
         raise InputError("evaluation: no model to evaluate; train at least one case")
     trained, failed = _outcomes(model_dirs, progress)
     galaxies = _read_galaxies(prepared_dir / "galaxies.parquet")
+    label = LabelIdentity.of_table(prepared_dir / "galaxies.parquet")
     with MapReader(maps_dir, galaxies) as reader:
+        for folder in trained.values():
+            _require_same_data(folder, reader, label)
         predictions, extra = _predictions(output, trained, reader, galaxies, settings, progress)
     metrics = assess(predictions, extra, galaxies, settings, failed)
     write_json(output / METRICS, metrics)
@@ -89,6 +94,16 @@ def _outcomes(model_dirs: Mapping[str, Path], progress: Progress) -> tuple[dict[
     for folder in trained.values():
         read_description(folder)
     return trained, failed
+
+
+def _require_same_data(folder: Path, reader: MapReader, label: LabelIdentity) -> None:
+    """Refuse a model that was trained on other maps or labels than those it would be scored on."""
+    description, where, way_out = read_description(folder), folder / DESCRIPTION, "train it again"
+    maps = MapIdentity.parse(description["spec"].get("maps"), f"{where}: spec.maps", way_out)
+    maps.require_same(reader.identity, where, f"those of {reader.directory}", way_out)
+    stored = description["label"].get("identity")
+    trained_for = LabelIdentity.parse(stored, f"{where}: label.identity", way_out)
+    trained_for.require_same(label, where, "those that were prepared", way_out)
 
 
 def _predictions(

@@ -7,8 +7,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from ssfr.components.evaluation.rows import read_maps
+from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import MapReader, in_batches
-from ssfr.components.imagesets.spec import MASS, MapAttributes
 from ssfr.components.runtime.progress import Progress
 
 Floats = npt.NDArray[np.float64]
@@ -30,16 +30,14 @@ def rings(pixels: int) -> npt.NDArray[np.int64]:
     return np.searchsorted(edges, radius, side="left").astype(np.int64)
 
 
-def fluxes(maps: npt.NDArray[np.generic], attributes: MapAttributes) -> Floats:
-    """Return one number a field: its sum, or its mass-weighted mean where the map is such a mean.
-
-    With star-forming gas masked, the weight of a pixel still is the mass of all its gas.
+def fluxes(maps: npt.NDArray[np.generic], identity: MapIdentity) -> Floats:
+    """Return one number a field: its sum, or its mean with the weights of its pixels.
 
     Parameters
     ----------
     maps : (n, F, P, P)
-        In the unit of `attributes`; NaN where there is no gas.
-    attributes
+        In the units of `identity`; NaN where there is no gas.
+    identity
         Of the maps.
 
     Returns
@@ -49,14 +47,11 @@ def fluxes(maps: npt.NDArray[np.generic], attributes: MapAttributes) -> Floats:
     """
     flat = maps.reshape(*maps.shape[:2], -1).astype(np.float64)
     total: Floats = np.nansum(flat, axis=-1)
-    if attributes.weighting != "mass_weighted_mean":
-        return total
-    place = attributes.fields.index(MASS)
-    mass = flat[:, place]
-    for field in range(len(attributes.fields)):
-        if field != place:
-            weight = np.where(np.isnan(flat[:, field]), 0.0, mass)
-            total[:, field] = _ratio(np.nansum(weight * flat[:, field], axis=-1), weight.sum(axis=-1))
+    for place, field in enumerate(identity.fields):
+        if field.weight:
+            weights = flat[:, identity.names.index(field.weight)]
+            weights = np.where(np.isnan(flat[:, place]), 0.0, weights)
+            total[:, place] = _ratio(np.nansum(weights * flat[:, place], axis=-1), weights.sum(axis=-1))
     return total
 
 
@@ -126,19 +121,19 @@ def extract(reader: MapReader, galaxies: pd.DataFrame, progress: Progress) -> di
 
     The count of cells is left out for catalogues that have none (images).
     """
-    attributes = reader.attributes
-    bytes_each = 8 * len(attributes.fields) * attributes.pixels**2
+    identity = reader.identity
+    bytes_each = 8 * len(identity.fields) * identity.pixels**2
     parts: dict[str, list[Floats]] = {"fluxes": [], "profiles": [], "spectrum": []}
     with progress.task("features of the baselines", len(galaxies), "galaxies") as task:
         for rows in in_batches(np.arange(len(galaxies)), max(1, _BATCH_BYTES // bytes_each)):
             maps = read_maps(reader, galaxies, rows)
-            parts["fluxes"].append(fluxes(maps, attributes))
+            parts["fluxes"].append(fluxes(maps, identity))
             parts["profiles"].append(profiles(maps))
             parts["spectrum"].append(power_spectra(maps))
             task.advance(len(rows))
     found = {name: np.concatenate(blocks) for name, blocks in parts.items()}
     cells = galaxies["gas_cells_used"].to_numpy(np.float64)
-    if not attributes.is_images and np.any(cells > 0):
+    if not identity.is_images and np.any(cells > 0):
         found["cells"] = cells[:, None]
     return found
 

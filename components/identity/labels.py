@@ -22,17 +22,17 @@ class LabelIdentity(Identity):
     ----------
     format
         Of this description.
-    quantity, unit
-        For example ``log10_ssfr`` and ``log10(sSFR / yr^-1)``.
+    quantity, unit, linear_unit
+        For example ``log10_ssfr``, ``log10(sSFR / yr^-1)``, and of 10^label, ``yr^-1``.
     aperture
         In which SFR and mass are measured: as `ssfr.components.config.CatalogSettings.label_aperture`, or
         "table": as whoever made the table of an image catalogue chose.
     mass
-        Which mass the SFR is divided by.
+        Which mass the quantity is divided by; None: by none.
     little_h
         applied: masses in Msun; ignored: as stored, without dividing by h; "table".
     zero_sfr
-        What becomes of a galaxy with SFR = 0: its label is the floor, or it is dropped.
+        What becomes of a galaxy with a quantity of 0: its label is the floor, or it is dropped.
     floor
         Labels below are raised to it, in `unit`; None: no label is.
     """
@@ -42,8 +42,9 @@ class LabelIdentity(Identity):
     format: Literal[1] = 1
     quantity: str
     unit: str
+    linear_unit: str
     aperture: str
-    mass: Literal["stellar", "total"]
+    mass: Literal["stellar", "total"] | None
     little_h: str
     zero_sfr: Literal["floor", "drop"]
     floor: float | None
@@ -71,9 +72,10 @@ class LabelIdentity(Identity):
         return {
             "quantity": self.quantity,
             "unit": self.unit,
+            "linear_unit": self.linear_unit or "none",
             "aperture": self.aperture,
-            "mass": self.mass,
+            "mass": self.mass or "none",
             "little_h": self.little_h,
-            "SFR = 0": self.zero_sfr,
+            "zero_sfr": self.zero_sfr,
             "floor": "none" if self.floor is None else number(self.floor),
         }

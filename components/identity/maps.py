@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt, model_va
 
 from ssfr.components.identity.base import Identity, number
 
-MASS_WEIGHTED_MEAN = "mass_weighted_mean"
+ATTRIBUTE = "identity"
+"""Of a file of maps: holds its identity, as JSON."""
 IMAGE_FIELDS = ("red", "green", "blue")
 _DRAWN_BY = (
     "deposition",
@@ -32,6 +33,8 @@ class MapField(BaseModel):
     reduction
         What a pixel shows of the matter along its line of sight: ``sum``, ``mass_weighted_mean``, ...;
         ``none`` for the colours of a picture.
+    weight
+        Name of the layer that holds the weight of a mean in each pixel; empty for layers that add up.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,6 +42,7 @@ class MapField(BaseModel):
     name: str
     unit: str
     reduction: str
+    weight: str = ""
 
 
 class MapIdentity(Identity):
@@ -113,9 +117,9 @@ class MapIdentity(Identity):
         """Side of a pixel [physical kpc]; None where it differs from galaxy to galaxy or is unknown."""
         return self.width / self.pixels if self.width is not None and self.width_unit == "kpc" else None
 
-    def is_mean(self, name: str) -> bool:
-        """Whether a field is a mean weighted by mass: NaN where there is no gas."""
-        return any(field.name == name and field.reduction == MASS_WEIGHTED_MEAN for field in self.fields)
+    def weight_of(self, name: str) -> str:
+        """Return the layer that weights a field, which is NaN where it is 0; empty for fields that add up."""
+        return self.fields[self.names.index(name)].weight
 
     def stated(self) -> dict[str, str]:
         """Return every property in words, with its unit."""
@@ -124,6 +128,7 @@ class MapIdentity(Identity):
             "fields": f"[{', '.join(self.names)}]",
             **{f"unit of {field.name}": field.unit or "none" for field in self.fields},
             **{f"reduction of {field.name}": field.reduction for field in self.fields},
+            **{f"weight of {field.name}": field.weight or "none" for field in self.fields},
             "pixels": str(self.pixels),
         }
         if not self.is_images:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from ssfr.components.config import Case, Filter, PreprocessingSettings
 from ssfr.components.errors import InputError, nearest
-from ssfr.components.storage.artifact import read_json
+from ssfr.components.identity.maps import MapIdentity
 
 SCALING = "scaling.json"
-IMAGE_FIELDS = ("red", "green", "blue")
 MASS = "mass"
 
 Stretch = Literal["asinh", "linear", "lupton", "none"]
@@ -22,35 +20,6 @@ Stretch = Literal["asinh", "linear", "lupton", "none"]
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class MapAttributes(_Frozen):
-    """What the files of maps say of themselves (root attributes of every ``maps-*.h5``).
-
-    `width` is in `width_unit` ("kpc" or "ckpc/h"); image catalogues have neither.
-    """
-
-    model_config = ConfigDict(extra="ignore", frozen=True)
-
-    fields: tuple[str, ...]
-    units: tuple[str, ...]
-    pixels: int
-    method: str
-    weighting: Literal["mass_weighted_mean", "sum", "none"]
-    star_forming_gas: Literal["raw", "fixed_1e4K", "masked"] = "raw"
-    transform: str = "linear"
-    width: float | None = None
-    width_unit: str | None = None
-
-    @property
-    def is_images(self) -> bool:
-        """Whether these are 8-bit pictures of an image catalogue, not physical maps."""
-        return self.method == "images"
-
-    @property
-    def pixel_kpc(self) -> float | None:
-        """Side of a pixel [physical kpc]; None where the frame is comoving or unknown."""
-        return self.width / self.pixels if self.width is not None and self.width_unit == "kpc" else None
 
 
 class ChannelScale(_Frozen):
@@ -70,14 +39,8 @@ class ImageSpec(_Frozen):
 
     Attributes
     ----------
-    source
-        "maps": physical float32 maps; "images": 8-bit pictures with fields red, green, blue.
-    fields, units
-        Of the raw maps (galaxy, field, y, x), in their order.
-    pixels
-        A side.
-    pixel_kpc
-        Side of a pixel [physical kpc], None where it differs from galaxy to galaxy.
+    maps
+        What the raw maps (galaxy, field, y, x) are.
     channels
         Fields of this case, in the order of the channels.
     composite
@@ -92,12 +55,7 @@ class ImageSpec(_Frozen):
     """
 
     case: str
-    source: Literal["maps", "images"]
-    fields: tuple[str, ...]
-    units: tuple[str, ...]
-    pixels: int
-    pixel_kpc: float | None = None
-    weighting: Literal["mass_weighted_mean", "sum", "none"]
+    maps: MapIdentity
     channels: tuple[str, ...]
     filter: Filter = Filter()
     pixel_type: Literal["float32", "uint8"]
@@ -113,7 +71,7 @@ class ImageSpec(_Frozen):
         cls,
         case: Case,
         settings: PreprocessingSettings,
-        attributes: MapAttributes,
+        maps: MapIdentity,
         scaling: Mapping[str, Any] | None = None,
     ) -> Self:
         """Check a case against the maps, and join it with what was fitted on the training set.
@@ -122,8 +80,8 @@ class ImageSpec(_Frozen):
         ----------
         case, settings
             What the user asked for.
-        attributes
-            Of the maps.
+        maps
+            What the maps are.
         scaling
             Contents of ``scaling.json``; None while it is being fitted (softening 1, mean 0, std 1).
 
@@ -135,13 +93,11 @@ class ImageSpec(_Frozen):
             that was not fitted.
         """
         where = f"case '{case.name}'"
-        images = attributes.is_images
+        images = maps.is_images
         eight_bit = settings.pixel_type == "uint8"
         for channel in case.channels:
-            if channel not in attributes.fields:
-                raise InputError(
-                    f"{where}: no field '{channel}' in the maps{nearest(channel, attributes.fields)}"
-                )
+            if channel not in maps.names:
+                raise InputError(f"{where}: no field '{channel}' in the maps{nearest(channel, maps.names)}")
         if len(set(case.channels)) != len(case.channels):
             raise InputError(f"{where}: channels: a field is named twice in {list(case.channels)}")
         if not images and eight_bit != (settings.stretch == "lupton"):
@@ -153,7 +109,7 @@ class ImageSpec(_Frozen):
             stretch: Stretch = "none" if eight_bit else "linear"
         else:
             stretch = "lupton" if eight_bit else "asinh"
-        composite = _composite(where, case, attributes) if eight_bit else ()
+        composite = _composite(where, case, maps.names) if eight_bit else ()
         maxima: dict[str, float] = {}
         scales: dict[str, ChannelScale] = {}
         if scaling is not None:
@@ -163,12 +119,7 @@ class ImageSpec(_Frozen):
                 maxima = {field: float(scaling["maxima"][field]) for field in composite}
         spec = cls(
             case=case.name,
-            source="images" if images else "maps",
-            fields=attributes.fields,
-            units=attributes.units,
-            pixels=attributes.pixels,
-            pixel_kpc=attributes.pixel_kpc,
-            weighting=attributes.weighting,
+            maps=maps,
             channels=case.channels,
             filter=case.filter,
             pixel_type=settings.pixel_type,
@@ -180,8 +131,35 @@ class ImageSpec(_Frozen):
             scales=scales,
         )
         if case.filter.kind != "none":
-            spec._check_filter(where, attributes)
+            spec._check_filter(where)
         return spec
+
+    @property
+    def source(self) -> Literal["maps", "images"]:
+        """Physical float32 maps, or 8-bit pictures of an image catalogue."""
+        return self.maps.kind
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names of the fields of the raw maps, in their order."""
+        return self.maps.names
+
+    @property
+    def units(self) -> tuple[str, ...]:
+        """Units of the fields of the raw maps, in their order."""
+        return self.maps.units
+
+    @property
+    def pixels(self) -> int:
+        """Pixels a side."""
+        return self.maps.pixels
+
+    @property
+    def takes(self) -> tuple[Literal["maps", "images"], ...]:
+        """What a model of this case can predict from."""
+        if self.source == "images":
+            return ("images",)
+        return ("maps", "images") if self.accepts_images else ("maps",)
 
     @property
     def accepts_images(self) -> bool:
@@ -196,39 +174,27 @@ class ImageSpec(_Frozen):
     @property
     def sigmas_px(self) -> tuple[float, ...]:
         """Standard deviations of the filter's Gaussians [px], the narrow one first."""
-        return self.filter.sigmas_px(self.pixels, self.pixel_kpc)
+        return self.filter.sigmas_px(self.pixels, self.maps.pixel_kpc)
 
-    def _check_filter(self, where: str, attributes: MapAttributes) -> None:
+    def _check_filter(self, where: str) -> None:
         try:
-            self.filter.sigmas_px(self.pixels, self.pixel_kpc)
+            self.filter.sigmas_px(self.pixels, self.maps.pixel_kpc)
         except ValueError as error:
             raise InputError(f"{where}: {error}") from None
-        weighted = self.weighting == "mass_weighted_mean" and any(c != MASS for c in self.channels)
-        if weighted and self.pixel_type == "float32" and MASS not in self.fields:
+        weights = {self.maps.weight_of(channel) for channel in self.channels} - {""}
+        absent = sorted(weights - {*self.fields})
+        if absent and self.pixel_type == "float32":
             raise InputError(
-                f"{where}: a filter on mass-weighted fields needs the mass map; add it to projection.fields"
-            )
-        if weighted and attributes.star_forming_gas == "masked":
-            # the mass map holds the masked cells too, so it isn't the weight of the other fields
-            raise InputError(
-                f"{where}: a filter on mass-weighted fields has no meaning with "
-                "projection.star_forming_gas: masked; use fixed_1e4K, or filter.kind: none"
+                f"{where}: a filter on means needs their weight '{absent[0]}'; add it to projection.fields"
             )
 
 
-def load_spec(
-    case: Case, settings: PreprocessingSettings, attributes: MapAttributes, prepared_dir: Path
-) -> ImageSpec:
-    """Return the fitted spec of a case from a prepared folder's ``scaling.json``."""
-    return ImageSpec.build(case, settings, attributes, read_json(prepared_dir / SCALING))
-
-
-def _composite(where: str, case: Case, attributes: MapAttributes) -> tuple[str, ...]:
-    composite = attributes.fields[:3]
+def _composite(where: str, case: Case, fields: tuple[str, ...]) -> tuple[str, ...]:
+    composite = fields[:3]
     if len(composite) < 3:
         raise InputError(
             "preprocessing.pixel_type: uint8 makes pictures of three fields, but projection.fields has "
-            f"{list(attributes.fields)}"
+            f"{list(fields)}"
         )
     if len(case.channels) not in (1, 3):
         raise InputError(

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ssfr.components.imagesets.spec import MASS, ImageSpec
+from ssfr.components.imagesets.spec import ImageSpec
 
 Array = Any
 """A numpy array or a tensor of Keras' backend."""
@@ -77,23 +77,24 @@ def images_from_pictures(xp: Any, pictures: Array, spec: ImageSpec) -> Array:
 def physical_channels(xp: Any, maps: Array, spec: ImageSpec) -> list[Array]:
     """Return the case's channels after its filter, before any stretch (float path).
 
-    A filter acts on the physical map: on a mass-weighted field X as blur(m X)/blur(m), on the mass and
-    on additive fields as blur(X). ``structures`` is the map minus its blur, signed.
+    A filter acts on the physical map: on a mean X with the weights w of its pixels as blur(w X)/blur(w), on
+    fields that add up as blur(X). ``structures`` is the map minus its blur, signed.
 
     Returns
     -------
     list of (n, P, P) float32
         In the unit of the maps (0..1 for image catalogues); NaN where undefined.
     """
-    mass = _layer(xp, maps, spec, MASS) if MASS in spec.fields else None
     result = []
     for name in spec.channels:
-        layer = _layer(xp, maps, spec, name)
-        weighted = spec.weighting == "mass_weighted_mean" and name != MASS
-        blurs = [
-            _weighted_blur(xp, layer, mass, sigma) if weighted else _blur(xp, layer, sigma)
-            for sigma in spec.sigmas_px
-        ]
+        layer, weight = _layer(xp, maps, spec, name), spec.maps.weight_of(name)
+        if not spec.sigmas_px:
+            blurs = []
+        elif weight:
+            weights = _layer(xp, maps, spec, weight)
+            blurs = [_weighted_blur(xp, layer, weights, sigma) for sigma in spec.sigmas_px]
+        else:
+            blurs = [_blur(xp, layer, sigma) for sigma in spec.sigmas_px]
         result.append(_filtered(layer, blurs, spec))
     return result
 
@@ -274,8 +275,8 @@ def _blur(xp: Any, layer: Array, sigma_px: float) -> Array:
     return xp.matmul(matrix, xp.matmul(filled, np.ascontiguousarray(matrix.T)))
 
 
-def _weighted_blur(xp: Any, layer: Array, mass: Array, sigma_px: float) -> Array:
-    weight = xp.where(xp.isnan(layer), 0.0, mass)
+def _weighted_blur(xp: Any, layer: Array, weights: Array, sigma_px: float) -> Array:
+    weight = xp.where(xp.isnan(layer), 0.0, weights)
     numerator = _blur(xp, layer * weight, sigma_px)
     denominator = _blur(xp, weight, sigma_px)
     defined = denominator > 0.0

@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from ssfr.components.config import TrainingSettings
 from ssfr.components.errors import InputError
+from ssfr.components.identity.labels import LabelIdentity
+from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.imagesets.transform import images, images_from_pictures
 from ssfr.components.models.architecture import Network, architecture_of
@@ -57,7 +59,7 @@ class Predictor:
         As in model.json: ``{"kind": "scaled_sigma", "factor"}`` or ``{"kind": "residuals", "lower",
         "upper"}`` [dex].
     label
-        Name of what is predicted, for example ``log10_ssfr``.
+        What is predicted.
     """
 
     spec: ImageSpec
@@ -65,7 +67,7 @@ class Predictor:
     offset: float
     scale: float
     interval: dict[str, Any]
-    label: str
+    label: LabelIdentity
 
     @classmethod
     def load(cls, directory: Path, expected_md5: str = VGG16_MD5, beside: Self | None = None) -> Self:
@@ -111,7 +113,27 @@ class Predictor:
             )
         network.trained.set_weights(read_weights(directory, description))
         label = description["label"]
-        return cls(spec, network, label["offset"], label["scale"], description["interval"], label["name"])
+        where = f"{directory / DESCRIPTION}: label.identity"
+        identity = LabelIdentity.parse(label.get("identity"), where, "train it again")
+        return cls(spec, network, label["offset"], label["scale"], description["interval"], identity)
+
+    def require_maps(self, maps: MapIdentity, where: object) -> None:
+        """Refuse maps that are not like those the model was trained on.
+
+        Parameters
+        ----------
+        maps
+            What the maps are.
+        where
+            File or folder that holds them.
+
+        Raises
+        ------
+        InputError
+            They differ; the message names every difference.
+        """
+        way_out = "draw them as those, or train a model on these"
+        maps.require_same(self.spec.maps, where, f"those of the model of case '{self.spec.case}'", way_out)
 
     def graph_maps(self, maps: Any) -> Outputs:
         """Predict from (n, F, P, P) raw maps (`spec.fields`, in `spec.units`; uint8 for image catalogues).

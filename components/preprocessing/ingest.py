@@ -18,9 +18,9 @@ import pandas as pd
 
 from ssfr.components.config import Settings
 from ssfr.components.errors import InputError
+from ssfr.components.identity.maps import ATTRIBUTE, picture_identity
 from ssfr.components.imagesets.reader import in_batches
 from ssfr.components.imagesets.safe_image import inside, read_image
-from ssfr.components.imagesets.spec import IMAGE_FIELDS
 from ssfr.components.preprocessing.label_table import read_candidates
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import atomic_file, sha256_json
@@ -105,45 +105,38 @@ def fingerprint(folder: Path, settings: Settings) -> str:
 
 
 def _pack(shard: Path, root: Path, candidates: pd.DataFrame, settings: Settings) -> None:
-    """Write the usable pictures of some candidates, and why the others are not, as one file."""
+    """Write the usable pictures of some candidates, one in memory at a time, and why the others are not."""
     side = settings.projection.pixels
-    pictures, places, reasons = [], [], {}
-    for place, (name, reason) in enumerate(zip(candidates["file"], candidates["reason"], strict=True)):
-        path = inside(root, name)
-        try:
-            if reason:
-                raise InputError(reason)
-            picture = read_image(path, side, settings.preprocessing.images.max_pixels)
-        except InputError as error:
-            reasons[place] = str(error).removeprefix(f"{path}: ")
-        else:
-            pictures.append(picture.transpose(2, 0, 1))
-            places.append(place)
-    maps = np.stack(pictures) if pictures else np.zeros((0, 3, side, side), np.uint8)
+    places: list[int] = []
+    reasons = {}
     with atomic_file(shard) as part, h5py.File(part, "w") as file:
-        file.create_dataset(
+        maps = file.create_dataset(
             "maps",
-            data=maps,
-            maxshape=(None, *maps.shape[1:]),
-            chunks=(1, *maps.shape[1:]),
+            shape=(0, 3, side, side),
+            dtype="u1",
+            maxshape=(len(candidates), 3, side, side),
+            chunks=(1, 3, side, side),
             shuffle=True,
             compression="gzip",
             compression_opts=1,
         )
+        for place, (name, reason) in enumerate(zip(candidates["file"], candidates["reason"], strict=True)):
+            path = inside(root, name)
+            try:
+                if reason:
+                    raise InputError(reason)
+                picture = read_image(path, side, settings.preprocessing.images.max_pixels)
+            except InputError as error:
+                reasons[place] = str(error).removeprefix(f"{path}: ")
+            else:
+                places.append(place)
+                maps.resize(len(places), axis=0)
+                maps[-1] = picture.transpose(2, 0, 1)
         for name in ("snapshot", "subhalo_id"):
             file[name] = candidates[name].to_numpy(np.int64)[places]
         file["candidate"] = np.array(places, np.int64)
         file["rejected"] = json.dumps(reasons)
-        file.attrs.update(
-            {
-                "fields": json.dumps(IMAGE_FIELDS),
-                "units": json.dumps(["count"] * len(IMAGE_FIELDS)),
-                "weighting": "none",
-                "transform": "linear",
-                "pixels": side,
-                "method": "images",
-            }
-        )
+        file.attrs[ATTRIBUTE] = picture_identity(side).model_dump_json()
 
 
 def _packed(path: Path, candidates: pd.DataFrame) -> pd.DataFrame:

@@ -2,12 +2,59 @@
 
 from __future__ import annotations
 
+import math
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from ssfr.components.config import LabelSettings
+from ssfr.components.config import CatalogSettings, LabelSettings
 from ssfr.components.errors import InputError
-from ssfr.components.labels.registry import Label, label_of
+from ssfr.components.identity.labels import LabelIdentity
+from ssfr.components.labels.registry import LABELS, Label, label_of
+
+
+def label_identity(sample: Path, settings: LabelSettings) -> LabelIdentity:
+    """Return what the labels of a sample are.
+
+    Parameters
+    ----------
+    sample
+        ``sample.parquet``: one of a simulation holds the settings that it was selected with; one of an image
+        catalogue has none, and aperture and h are those of the user's table.
+    settings
+        Which quantity, by which mass, and the rule for a quantity of 0.
+
+    Raises
+    ------
+    InputError
+        The sample can't be read, or there is no such label.
+    """
+    try:
+        notes = pq.read_schema(sample).metadata or {}
+    except FileNotFoundError:
+        raise InputError(f"{sample}: no such file; run the step before again") from None
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{sample}: not a parquet file ({error}); run the step before again") from None
+    aperture = little_h = "table"
+    if b"catalog" in notes:
+        selected = CatalogSettings.model_validate_json(notes[b"catalog"])
+        aperture, little_h = selected.label_aperture, selected.little_h
+    label, registered = label_of(settings), LABELS.get(settings.quantity)
+    by_mass = registered is not None and "{mass}" in registered.column
+    floored = settings.zero_sfr == "floor" and math.isfinite(label.floor)
+    return LabelIdentity(
+        quantity=label.name,
+        unit=label.text,
+        linear_unit=label.unit,
+        aperture=aperture,
+        mass=settings.mass if by_mass else None,
+        little_h=little_h,
+        zero_sfr=settings.zero_sfr,
+        floor=label.floor if floored else None,
+    )
 
 
 def labels(sample: pd.DataFrame, settings: LabelSettings) -> pd.DataFrame:

@@ -11,10 +11,12 @@ from PIL import Image
 
 from ssfr.components.config import Case, PreprocessingSettings, Settings
 from ssfr.components.errors import InputError
+from ssfr.components.identity.labels import LABEL
+from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import MapReader, in_batches
-from ssfr.components.imagesets.spec import SCALING, ImageSpec, MapAttributes
+from ssfr.components.imagesets.spec import SCALING, ImageSpec
 from ssfr.components.imagesets.transform import composite, eight_bits
-from ssfr.components.preprocessing.labels import labels
+from ssfr.components.preprocessing.labels import label_identity, labels
 from ssfr.components.preprocessing.scaling import fit_maxima, fit_scales, fixed_maxima
 from ssfr.components.preprocessing.split import SPLITS, audit_splits, split, stable_id, twins_apart
 from ssfr.components.runtime.progress import Progress
@@ -48,6 +50,7 @@ def run(
         clipped pixels, and the sizes of the sets.
     """
     chosen = settings.preprocessing
+    label = label_identity(sample_dir / "sample.parquet", chosen.label)
     drawn = drawn_galaxies(sample_dir / "sample.parquet", maps_dir / "projection.csv")
     labelled = drawn.join(labels(drawn, chosen.label))
     galaxies = labelled[~labelled["dropped"]].drop(columns="dropped").reset_index(drop=True)
@@ -77,6 +80,7 @@ def run(
         pictures: dict[str, Any] = {}
         if _wants_pictures(chosen):
             pictures = export(reader, galaxies, settings, scaling, output / "png", progress)
+    galaxies.attrs = {LABEL: label.model_dump(mode="json")}
     with atomic_file(output / "galaxies.parquet") as part:
         galaxies.to_parquet(part, index=False)
     figures: dict[str, Any] = {
@@ -154,14 +158,14 @@ def fit(reader: MapReader, galaxies: pd.DataFrame, settings: Settings, progress:
     training = np.flatnonzero(galaxies["split"] == "train")
     by_name = np.array([stable_id(f"scaling:{name}") for name in galaxies["galaxy"]])
     training = training[np.argsort(by_name[training], kind="stable")]
-    scaling: dict[str, Any] = {"cases": {}, "maxima": {}}
+    scaling: dict[str, Any] = {"maps": reader.identity.model_dump(mode="json"), "cases": {}, "maxima": {}}
     if chosen.pixel_type == "float32":
         scaling["cases"] = fit_scales(reader, training, settings.cases, chosen, progress)
     else:
         for case in settings.cases:
-            ImageSpec.build(case, chosen, reader.attributes)
-    if _wants_pictures(chosen) and not reader.attributes.is_images:
-        spec = picture_spec(chosen, reader.attributes)
+            ImageSpec.build(case, chosen, reader.identity)
+    if _wants_pictures(chosen) and not reader.identity.is_images:
+        spec = picture_spec(chosen, reader.identity)
         if chosen.normalisation == "fixed":
             scaling["maxima"] = fixed_maxima(spec, chosen)
         elif chosen.normalisation == "first_snapshot":
@@ -173,12 +177,12 @@ def fit(reader: MapReader, galaxies: pd.DataFrame, settings: Settings, progress:
 
 
 def picture_spec(
-    settings: PreprocessingSettings, attributes: MapAttributes, scaling: dict[str, Any] | None = None
+    settings: PreprocessingSettings, maps: MapIdentity, scaling: dict[str, Any] | None = None
 ) -> ImageSpec:
     """Return the spec of the 8-bit picture: the first three fields, whatever the cases are."""
     eight_bit = settings.model_copy(update={"pixel_type": "uint8", "stretch": "lupton"})
-    case = Case(name="picture", channels=attributes.fields[:3])
-    return ImageSpec.build(case, eight_bit, attributes, scaling)
+    case = Case(name="picture", channels=maps.names[:3])
+    return ImageSpec.build(case, eight_bit, maps, scaling)
 
 
 def export(
@@ -196,7 +200,7 @@ def export(
     dict
         pixels_clipped_high, pixels_clipped_low and pixels_in_all (of all channels), pictures written.
     """
-    spec = picture_spec(settings.preprocessing, reader.attributes, scaling)
+    spec = picture_spec(settings.preprocessing, reader.identity, scaling)
     high = low = pixels = written = 0
     names = galaxies["galaxy"].to_numpy(dtype=object)
     with progress.task("pictures", len(galaxies), "galaxies") as task:

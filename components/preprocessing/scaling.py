@@ -94,7 +94,7 @@ def fit_scales(
     dict
         case -> channel -> {softening, mean, std}; softening in the unit of the map.
     """
-    specs = [ImageSpec.build(case, settings, reader.attributes) for case in cases]
+    specs = [ImageSpec.build(case, settings, reader.identity) for case in cases]
     counts = {spec.case: {name: PixelCounts() for name in spec.channels} for spec in specs}
     chosen = rows[: settings.scale_galaxies]
     with progress.task("scaling", len(chosen), "galaxies") as task:

@@ -11,6 +11,7 @@ from pathlib import Path
 import h5py
 
 from ssfr.components.config import Settings
+from ssfr.components.identity.maps import ATTRIBUTE, MapField, MapIdentity
 from ssfr.components.projection.draw import GalaxyMaps
 from ssfr.components.projection.layers import layers
 from ssfr.components.shards import GALAXIES_A_FILE
@@ -39,6 +40,37 @@ def file_name(snapshot: int, number: int) -> str:
     return f"maps-{snapshot:03d}-{number:03d}.h5"
 
 
+def map_identity(settings: Settings) -> MapIdentity:
+    """Return what the maps drawn with some settings are.
+
+    Raises
+    ------
+    InputError
+        The settings name a field that does not exist.
+    """
+    projection = settings.projection
+    orientation = projection.orientation
+    return MapIdentity(
+        kind="maps",
+        fields=tuple(
+            MapField(name=layer.name, unit=layer.unit, reduction=layer.reduction, weight=layer.weight)
+            for layer in layers(settings)
+        ),
+        pixels=projection.pixels,
+        width=projection.width,
+        width_unit=projection.width_unit,
+        depth=projection.depth,
+        deposition=projection.deposition,
+        binning=projection.binning,
+        transform=projection.transform,
+        gas_of=projection.gas_of,
+        star_forming_gas=projection.star_forming_gas,
+        entropy_density=projection.entropy_density,
+        orientation=orientation if isinstance(orientation, str) else json.dumps(orientation),
+        little_h=settings.catalog.little_h,
+    )
+
+
 def write_maps(
     path: Path, header: Header, settings: Settings, galaxies: Iterable[tuple[int, GalaxyMaps | str]]
 ) -> list[Record]:
@@ -58,9 +90,8 @@ def write_maps(
     galaxies
         Subhalo number and its maps, or the reason why there are none.
     """
-    projection = settings.projection
-    drawn_layers, side = layers(settings), projection.pixels
-    fields = [layer.name for layer in drawn_layers]
+    identity = map_identity(settings)
+    fields, side = identity.fields, identity.pixels
     records: list[Record] = []
     with atomic_file(path) as part, h5py.File(part, "w") as file:
         maps = file.create_dataset(
@@ -86,22 +117,12 @@ def write_maps(
         file.create_dataset("subhalo_id", data=[record.subhalo_id for record in kept], dtype="i8")
         file["records"] = json.dumps([asdict(record) for record in records])
         file.attrs.update(
-            fields=json.dumps(fields),
-            units=json.dumps([layer.unit for layer in drawn_layers]),
-            weighting=projection.weighting,
-            transform=projection.transform,
-            binning=projection.binning,
-            width=projection.width,
-            width_unit=projection.width_unit,
-            depth="unlimited" if projection.depth is None else projection.depth,
-            entropy_density=projection.entropy_density,
-            star_forming_gas=projection.star_forming_gas,
-            gas_of=projection.gas_of,
-            h=header.h,
-            redshift=header.redshift,
-            pixels=side,
-            method="smoothed" if projection.deposition == "smoothed" else "histogram",
-            version=importlib.metadata.version("ssfr"),
+            {
+                ATTRIBUTE: identity.model_dump_json(),
+                "h": header.h,
+                "redshift": header.redshift,
+                "version": importlib.metadata.version("ssfr"),
+            }
         )
     return records
 

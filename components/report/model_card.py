@@ -32,8 +32,8 @@ def _what(study: Study) -> list[str]:
     spec = study.cases.specs[study.best]
     label = study.settings.preprocessing.label
     size = f"{spec.pixels} x {spec.pixels} pixels"
-    if spec.pixel_kpc is not None:
-        size += f" of {spec.pixel_kpc:.3g} kpc"
+    if spec.maps.pixel_kpc is not None:
+        size += f" of {spec.maps.pixel_kpc:.3g} kpc"
     kept = f"filter {spec.filter.kind}" + (
         f", sigma {' to '.join(f'{sigma:g}' for sigma in spec.filter.sigmas)} {spec.filter.unit}"
         if spec.filter.sigmas

@@ -107,7 +107,7 @@ class Study:
     @property
     def from_images(self) -> bool:
         """Whether the data are an image catalogue, not maps of a simulation."""
-        return bool(self.models[self.best]["spec"]["source"] == "images")
+        return bool(self.models[self.best]["spec"]["maps"]["kind"] == "images")
 
     @property
     def random_weights(self) -> bool:

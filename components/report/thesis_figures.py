@@ -229,10 +229,10 @@ def _example(galaxies: pd.DataFrame) -> int:
 
 def _field_of_view(reader: MapReader) -> str:
     """Return the size of the images, as a sentence."""
-    attributes = reader.attributes
-    if attributes.width is None:
+    maps = reader.identity
+    if maps.width is None:
         return ""
-    return f"Each side is {attributes.width:g} {attributes.width_unit}."
+    return f"Each side is {maps.width:g} {maps.width_unit}."
 
 
 def _file(number: str) -> str:

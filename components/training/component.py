@@ -28,8 +28,7 @@ def training(
     from pathlib import Path
     from typing import Any
 
-    from ssfr.components.imagesets.reader import first_file, read_attributes
-    from ssfr.components.imagesets.spec import load_spec
+    from ssfr.components.imagesets.reader import load_spec
     from ssfr.components.steps.step import open_step
     from ssfr.components.storage.artifact import verify
     from ssfr.components.training.plan import engine, find_case
@@ -40,8 +39,7 @@ def training(
         # case beside it must not train it again.
         galaxies = verify(prepared_dir)["files"]["galaxies.parquet"]["sha256"]
         chosen = find_case(step.settings, case)
-        attributes = read_attributes(first_file(maps_dir))
-        spec = load_spec(chosen, step.settings.preprocessing, attributes, prepared_dir)
+        spec = load_spec(chosen, step.settings.preprocessing, maps_dir, prepared_dir)
 
         def work(output: Path) -> dict[str, Any]:
             from ssfr.components.training.train import run

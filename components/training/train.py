@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 
 from ssfr.components.config import Settings, TrainingSettings
-from ssfr.components.imagesets.reader import ImageSet, MapReader
-from ssfr.components.imagesets.spec import ImageSpec, load_spec
-from ssfr.components.labels.registry import label_of
+from ssfr.components.identity.labels import LabelIdentity
+from ssfr.components.imagesets.reader import ImageSet, MapReader, load_spec
+from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.models.architecture import Architecture, Frozen, architecture_of
 from ssfr.components.models.folder import (
     HISTORY,
@@ -103,8 +103,10 @@ def run(
         prepare_backend(settings.seed, settings.training.threads, settings.training.deterministic, progress)
         unfinished.mkdir(exist_ok=True)
         with MapReader(maps_dir, galaxies) as reader:
-            spec = load_spec(case, settings.preprocessing, reader.attributes, prepared_dir)
-            trainer = _prepare(unfinished, ImageSet(reader, spec), galaxies, settings, progress, expected_md5)
+            label = LabelIdentity.of_table(prepared_dir / "galaxies.parquet")
+            spec = load_spec(case, settings.preprocessing, maps_dir, prepared_dir)
+            images = ImageSet(reader, spec)
+            trainer = _prepare(unfinished, images, label, galaxies, settings, progress, expected_md5)
         while remaining := _remaining(planned):
             trainer.train(remaining[0])
     if unfinished.exists():
@@ -127,6 +129,7 @@ def _remaining(planned: Sequence[Fit]) -> list[Fit]:
 def _prepare(
     unfinished: Path,
     image_set: ImageSet,
+    label: LabelIdentity,
     galaxies: pd.DataFrame,
     settings: Settings,
     progress: Progress,
@@ -143,6 +146,7 @@ def _prepare(
         unfinished,
         settings,
         spec,
+        label,
         galaxies,
         features.open(),
         model,
@@ -158,6 +162,7 @@ class _Trainer:
     unfinished: Path
     settings: Settings
     spec: ImageSpec
+    label: LabelIdentity
     galaxies: pd.DataFrame
     features: np.ndarray
     model: Architecture[Any]
@@ -211,13 +216,11 @@ class _Trainer:
             pd.DataFrame(state.history).to_csv(part, index=False)
         keep(one.folder, state.epoch, state.best_epoch)
 
-    def _label(self, truth: np.ndarray) -> dict[str, Any]:
+    def _label(self, truth: np.ndarray) -> dict[str, float]:
         """Return how the network's first output becomes the label [dex]: offset + scale x output."""
-        label = label_of(self.settings.preprocessing.label)
         of_sample = float(np.mean(truth)), float(np.std(truth)) or 1.0
         offset, scale = self.settings.training.section.label_scale or of_sample
-        names = {"name": label.name, "unit": label.text, "linear_unit": label.unit}
-        return {**names, "offset": offset, "scale": scale}
+        return {"offset": offset, "scale": scale}
 
     def _write(
         self,
@@ -226,7 +229,7 @@ class _Trainer:
         broken: Sequence[str],
         network: keras.Model,
         data: Dataset,
-        label: dict[str, Any],
+        label: dict[str, float],
         epochs: int,
         best_epoch: int,
     ) -> None:
@@ -250,13 +253,7 @@ class _Trainer:
             },
             "training": training.model_dump(mode="json"),
             "spec": spec.model_dump(mode="json"),
-            "input": {
-                "kind": spec.source,
-                "fields": list(spec.fields),
-                "channels": list(spec.channels),
-                "pixels": spec.pixels,
-            },
-            "label": label,
+            "label": {"identity": self.label.model_dump(mode="json"), **label},
             "interval": calibrate(truth, mean, sigma, self.settings.evaluation.interval),
             "seed": one.seed,
             "broken_starts": list(broken),
@@ -274,7 +271,7 @@ def _mean_label(data: Dataset, training: TrainingSettings) -> np.ndarray:
     return bias
 
 
-def _in_dex(outputs: np.ndarray, label: dict[str, Any]) -> tuple[np.ndarray, np.ndarray | None]:
+def _in_dex(outputs: np.ndarray, label: dict[str, float]) -> tuple[np.ndarray, np.ndarray | None]:
     """Return predicted mean and, where the network gives one, standard deviation [dex]."""
     mean = label["offset"] + label["scale"] * outputs[:, 0].astype(np.float64)
     if outputs.shape[1] == 1:

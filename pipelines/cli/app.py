@@ -182,6 +182,10 @@ def predict(
     only: Annotated[
         list[str] | None, typer.Option("--galaxy", help="only this galaxy of a file of maps, by name")
     ] = None,
+    like_model: Annotated[
+        bool,
+        typer.Option("--like-model", help="maps in .npy files were drawn as those the model was trained on"),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a galaxy")] = False,
     overrides: Overrides = None,
 ) -> None:
@@ -191,6 +195,13 @@ def predict(
 
     settings = load_settings(preset_path("recommended"), parse_overrides(overrides))
     galaxies = read_inputs(inputs, only)
+    if galaxies.maps is not None and galaxies.identity is None and not like_model:
+        _err.print(
+            f"{galaxies.origins[0]}: an array does not say how it was drawn; it is taken for maps like those "
+            "the model was trained on (--like-model states that)",
+            soft_wrap=True,
+            markup=False,
+        )
     with ModelClient.of(settings.serving, server, model, version, label) as client:
         answer = client.predict(galaxies)
     rows = zip(

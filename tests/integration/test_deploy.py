@@ -141,8 +141,7 @@ def test_a_champion_of_other_maps_stays(study, tmp_path):
 
 def test_models_of_maps_are_compared_whatever_else_they_take(study):
     floats = study.spec
-    as_pictures = {"weighting": floats.weighting, "pixel_kpc": floats.pixel_kpc}
-    study.spec = map_spec(eight_bit=True).model_copy(update=as_pictures)
+    study.spec = map_spec(eight_bit=True)
     study.deploy(-10.1)
     study.spec = floats
     result = study.deploy(BEST, name="floats")
@@ -155,14 +154,47 @@ def test_models_of_maps_are_compared_whatever_else_they_take(study):
     [
         ({"seed": 2}, "split_settings"),
         ({"preprocessing": {"split": {"method": "halo"}}}, "split_settings"),
-        ({"preprocessing": {"label": {"mass": "total"}}}, "label_settings"),
     ],
 )
-def test_a_champion_of_another_split_or_label_is_not_compared_with(study, other, differs):
+def test_a_champion_of_another_split_is_not_compared_with(study, other, differs):
     study.deploy(-10.1)
     result = study.deploy(BEST, name="other", study=other)
     assert (result["label"], result["champion"]) == ("canary", 1)
     assert f"can't be compared with version 1: {differs}" in result["reason"]
+
+
+@pytest.mark.parametrize(
+    ("label", "differs"),
+    [
+        ({"aperture": "two_half_mass_radii"}, "aperture: two_half_mass_radii here, subhalo there"),
+        ({"mass": "total"}, "mass: total here, stellar there"),
+        ({"little_h": "ignored"}, "little_h: ignored here, applied there"),
+    ],
+)
+def test_a_champion_of_other_labels_is_not_compared_with(study, label, differs):
+    study.deploy(-10.1)
+    study.label = label
+    result = study.deploy(-10.4, name="other")
+    assert (result["label"], result["champion"]) == ("canary", 1)
+    assert f"can't be compared with version 1: it is of other labels: {differs};" in result["reason"]
+
+
+def test_a_champion_of_maps_drawn_otherwise_is_not_compared_with(study, tmp_path):
+    study.deploy(-10.1)
+    other = Study(tmp_path / "other", deposition="point")
+    other.repository = study.repository
+    result = other.deploy(BEST)
+    assert (result["label"], result["champion"]) == ("canary", 1)
+    differs = "it is of other maps: deposition: point here, smoothed there"
+    assert f"can't be compared with version 1: {differs};" in result["reason"]
+
+
+def test_a_model_is_not_checked_with_other_maps_than_its_own(study, tmp_path):
+    other = Study(tmp_path / "other", width=45.0)
+    study.maps_dir = other.maps_dir
+    with pytest.raises(InputError, match=r"maps: other maps than .*: width: 45 kpc here, 90 kpc there"):
+        study.deploy(BEST)
+    assert not study.served.versions()
 
 
 def test_without_promotion_galaxies_the_reason_says_so(study):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from exported_models import PIXELS, image_spec, map_spec, random_maps, random_pictures, write_random_model
+from identities import label_identity, map_identity
 from PIL import Image
 from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
@@ -197,10 +198,10 @@ def test_the_warm_up_file_holds_a_request_for_each_signature(exported):
 def test_the_description_says_what_the_model_takes(exported):
     model_dir, folder, _, servable = exported["maps"]
     written = json.loads((folder / "assets.extra" / "ssfr.json").read_text())
-    assert written["fields"] == ["entropy", "mass", "temperature"]
-    assert written["units"] == ["keV cm^2", "Msun", "K"]
+    assert written["maps"] == map_identity(pixels=PIXELS).model_dump(mode="json")
+    assert written["label"] == label_identity().model_dump(mode="json")
     assert written["takes"] == ["maps"]
-    assert (written["pixels"], written["one_thread"]) == (PIXELS, True)
+    assert written["one_thread"] is True
     assert written["model_digest"] == model_digest(model_dir)
     assert set(written["known_answers"]) == {"predict_maps", "serving_default"}
     served = json.loads(servable.signature("describe")({})["json"].item())

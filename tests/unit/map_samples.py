@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
-
-FIELDS = ("entropy", "mass", "temperature")
+from identities import FIELDS, map_attribute, map_identity
 
 
 def physical_maps(count: int, pixels: int, seed: int = 0) -> np.ndarray:
@@ -71,16 +69,7 @@ def write_sample(
         name = f"maps-099-{number:03d}.h5"
         with h5py.File(folder / name, "w") as file:
             file.create_dataset("maps", data=maps[start : start + per_file])
-            file.attrs.update(
-                fields=json.dumps(FIELDS),
-                units=json.dumps(["keV cm^2", "Msun", "K"]),
-                weighting=weighting,
-                transform="linear",
-                pixels=maps.shape[-1],
-                method="histogram",
-                width=90.0,
-                width_unit="kpc",
-            )
+            file.attrs.update(map_attribute(map_identity(FIELDS, maps.shape[-1], weighting)))
         for row, (snapshot, subhalo) in enumerate(zip(part["snapshot"], part["subhalo_id"], strict=True)):
             rows.append((snapshot, subhalo, name, row, "young_stars", 1000, 990, 10, 0))
     columns = [

@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+from identities import map_identity
 from map_samples import physical_maps, sample_table, write_sample
 
 from ssfr.components.errors import InputError
@@ -19,15 +20,8 @@ from ssfr.components.evaluation.features import (
     rings,
 )
 from ssfr.components.imagesets.reader import MapReader
-from ssfr.components.imagesets.spec import MapAttributes
 from ssfr.components.preprocessing.prepare import drawn_galaxies
 from ssfr.components.runtime.progress import SILENT
-
-
-def attributes(weighting="mass_weighted_mean", fields=("entropy", "mass", "temperature"), method="histogram"):
-    return MapAttributes(
-        fields=fields, units=("",) * len(fields), pixels=32, method=method, weighting=weighting
-    )
 
 
 def fit(features, label, split, interval):
@@ -55,9 +49,9 @@ def test_flux_is_the_sum_of_mass_and_the_mass_weighted_mean_of_temperature():
     maps[:, 1] = 0.0
     maps[0, :, 3, 4] = 5.0, 1e5, 1e4
     maps[0, :, 9, 9] = 9.0, 3e5, 1e6
-    found = fluxes(maps, attributes())
+    found = fluxes(maps, map_identity(pixels=32))
     assert found[0] == pytest.approx([8.0, 4e5, (1e4 + 3e6) / 4])
-    assert fluxes(maps, attributes("sum"))[0] == pytest.approx([14.0, 4e5, 1.01e6])
+    assert fluxes(maps, map_identity(pixels=32, weighting="sum"))[0] == pytest.approx([14.0, 4e5, 1.01e6])
 
 
 def test_a_galaxy_without_gas_has_no_mean_and_no_warning():
@@ -65,7 +59,7 @@ def test_a_galaxy_without_gas_has_no_mean_and_no_warning():
     maps[:, 1] = 0.0
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        found, rows = fluxes(maps, attributes()), profiles(maps)
+        found, rows = fluxes(maps, map_identity(pixels=32)), profiles(maps)
     assert found[0, 1] == 0.0
     assert np.isnan(found[0, [0, 2]]).all()
     assert np.isnan(rows.reshape(2, 3, -1)[:, [0, 2]]).all()
@@ -280,7 +274,7 @@ def test_extract_reads_every_map_once_in_the_order_of_the_table(tmp_path):
     with MapReader(folder, galaxies) as reader:
         found = extract(reader, galaxies, SILENT)
     assert list(found) == ["fluxes", "profiles", "spectrum", "cells"]
-    np.testing.assert_allclose(found["fluxes"], fluxes(maps, attributes())[::-1])
+    np.testing.assert_allclose(found["fluxes"], fluxes(maps, map_identity(pixels=32))[::-1])
     np.testing.assert_allclose(found["profiles"], profiles(maps)[::-1])
     np.testing.assert_allclose(found["spectrum"], power_spectra(maps)[::-1])
     assert (found["cells"][:, 0] == galaxies["gas_cells_used"]).all()

@@ -15,6 +15,7 @@ import pytest
 import tensorflow as tf
 from exported_models import serving
 from google.protobuf.any_pb2 import Any
+from identities import map_attribute, map_identity, picture_identity
 from PIL import Image
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
@@ -45,18 +46,12 @@ def free_port():
         return found.getsockname()[1]
 
 
-def write_maps(path, count=3, fields=("mass", "temperature"), pixels=8):
+def write_maps(path, count=3, fields=("mass", "temperature"), pixels=8, **changed):
     with h5py.File(path, "w") as file:
         file["maps"] = np.random.default_rng(0).random((count, len(fields), pixels, pixels), np.float32)
         file["snapshot"] = np.full(count, 99)
         file["subhalo_id"] = np.arange(count)
-        file.attrs.update(
-            fields=json.dumps(fields),
-            units=json.dumps(["Msun", "K"][: len(fields)]),
-            pixels=pixels,
-            method="histogram",
-            weighting="sum",
-        )
+        file.attrs.update(map_attribute(map_identity(fields, pixels, **changed)))
     return path
 
 
@@ -221,21 +216,47 @@ def test_a_server_of_pages_is_no_model_server(tmp_path):
     assert "it is no model server" in str(refused.value)
 
 
+def accepted(takes="maps", identity=None):
+    identity = identity or map_identity(("mass", "temperature"), 8)
+    described = {"takes": [takes], "maps": identity.model_dump(mode="json"), "more": 1}
+    return Accepted.model_validate_json(json.dumps(described))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"takes": ["images"]}, "maps; the model takes images"),
-        ({"pixels": 16}, "8 px a side; the model takes 16 px"),
-        ({"fields": ["temperature", "mass"]}, "fields mass, temperature; the model takes temperature, mass"),
-        ({"units": ["Msun", "eV"]}, "units Msun, K; the model takes Msun, eV"),
+        ({"takes": "images"}, "maps; the model takes images"),
+        ({"identity": map_identity(("mass", "temperature"), 16)}, "8 px a side; the model takes 16 px"),
+        (
+            {"identity": map_identity(("temperature", "mass"), 8)},
+            r"other maps than those of the model: fields: \[mass, temperature\] here, \[temp.* there",
+        ),
+        (
+            {"identity": map_identity(("mass", "temperature"), 8, width=90.0, gas_of="halo")},
+            "other maps than those of the model: gas_of: subhalo here, halo there; draw them as those",
+        ),
     ],
 )
 def test_what_a_model_does_not_take_is_refused(tmp_path, change, said):
     inputs = read_inputs([write_maps(tmp_path / "maps-099-000.h5")])
-    right = {"takes": ["maps"], "fields": ["mass", "temperature"], "units": ["Msun", "K"], "pixels": 8}
-    inputs.check(Accepted.model_validate_json(json.dumps(right)))
+    inputs.check(accepted())
     with pytest.raises(InputError, match=rf"maps-099-000\.h5: {said}"):
-        inputs.check(Accepted.model_validate_json(json.dumps(right | change)))
+        inputs.check(accepted(**change))
+
+
+def test_an_array_is_taken_if_it_has_the_shape_of_the_models_maps(tmp_path):
+    np.save(tmp_path / "two.npy", np.zeros((2, 8, 8), np.float32))
+    np.save(tmp_path / "three.npy", np.zeros((3, 8, 8), np.float32))
+    inputs = read_inputs([tmp_path / "two.npy"])
+    assert inputs.identity is None
+    inputs.check(accepted())
+    with pytest.raises(InputError, match=r"three\.npy: 3 fields; the model takes 2: mass, temperature"):
+        read_inputs([tmp_path / "three.npy"]).check(accepted())
+
+
+def described(**changed):
+    identity = map_identity().model_dump(mode="json")
+    return json.dumps({"takes": ["maps"], "maps": identity | changed})
 
 
 @pytest.mark.parametrize(
@@ -244,10 +265,10 @@ def test_what_a_model_does_not_take_is_refused(tmp_path, change, said):
         ("{", "output 'json' of describe: Invalid JSON"),
         ("[" * 100_000, "output 'json' of describe: Invalid JSON"),
         ("[]", "output 'json' of describe: .*object"),
-        ('{"takes": ["maps"], "units": ["K"], "pixels": 8}', r"'json\.fields' of describe: Field required"),
-        ('{"takes": ["maps"], "fields": ["x"], "units": [], "pixels": -8}', r"'json\.pixels' of describe"),
-        ('{"takes": [], "fields": ["x"], "units": [], "pixels": 8}', r"'json\.takes' of describe"),
-        ('{"takes": ["maps"], "fields": ["x"], "units": [], "pixels": true}', r"'json\.pixels' of describe"),
+        ('{"takes": ["maps"]}', r"'json\.maps' of describe: Field required"),
+        (described(pixels=-8), r"'json\.maps\.pixels' of describe"),
+        (described(format=2), r"'json\.maps\.format' of describe"),
+        (described().replace('["maps"]', "[]"), r"'json\.takes' of describe"),
         ("\udcff", "output 'json' of describe"),
     ],
 )
@@ -272,8 +293,7 @@ def test_pictures_are_read_with_their_names(tmp_path):
 def test_maps_of_ours_are_read_with_galaxy_fields_and_units(tmp_path):
     inputs = read_inputs([write_maps(tmp_path / "maps-099-000.h5")])
     assert inputs.names == ("Snap99ID0", "Snap99ID1", "Snap99ID2")
-    assert inputs.fields == ("mass", "temperature")
-    assert inputs.units == ("Msun", "K")
+    assert inputs.identity == map_identity(("mass", "temperature"), 8)
     assert inputs.maps.shape == (3, 2, 8, 8)
 
 
@@ -357,13 +377,7 @@ def write_pictures(path, files):
         file["maps"] = np.zeros((len(files), 3, 8, 8), np.uint8)
         file["snapshot"] = np.zeros(len(files), np.int64)
         file["subhalo_id"] = np.arange(len(files))[::-1]
-        file.attrs.update(
-            fields=json.dumps(["red", "green", "blue"]),
-            units=json.dumps(["", "", ""]),
-            pixels=8,
-            method="images",
-            weighting="none",
-        )
+        file.attrs.update(map_attribute(picture_identity(8)))
     table = {"snapshot": np.zeros(len(files), int), "subhalo_id": np.arange(len(files)), "file": files}
     pd.DataFrame(table).to_parquet(path.parent / "sample.parquet")
     return path

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from evaluation_samples import BASELINES, settings
+from identities import label_attribute
 from kfp.dsl import Metrics
 from map_samples import physical_maps, sample_table, write_sample
 from training_samples import write_prepared
@@ -19,8 +20,7 @@ from ssfr.components.errors import InputError
 from ssfr.components.evaluation import evaluate
 from ssfr.components.evaluation import predict as predict_case
 from ssfr.components.evaluation.component import evaluation
-from ssfr.components.imagesets.reader import MapReader
-from ssfr.components.imagesets.spec import load_spec
+from ssfr.components.imagesets.reader import MapReader, load_spec
 from ssfr.components.models.architecture import architecture_of
 from ssfr.components.models.folder import HISTORY, write_failure, write_model
 from ssfr.components.models.predictor import Predictor
@@ -58,9 +58,7 @@ def write_untrained(folder, case, maps_dir, prepared_dir, chosen, bias=-10.0, se
     """Write a model folder of a network that nobody trained."""
     folder.mkdir(parents=True)
     seed = chosen.seed if seed is None else seed
-    table = pd.read_parquet(prepared_dir / "galaxies.parquet")
-    with MapReader(maps_dir, table) as reader:
-        spec = load_spec(case, chosen.preprocessing, reader.attributes, prepared_dir)
+    spec = load_spec(case, chosen.preprocessing, maps_dir, prepared_dir)
     network = architecture_of(chosen.training).network(spec, seed)
     description = {
         "case": case.name,
@@ -68,13 +66,7 @@ def write_untrained(folder, case, maps_dir, prepared_dir, chosen, bias=-10.0, se
         "parameters": {"trainable": network.trained.count_params(), "frozen": 0},
         "training": chosen.training.model_dump(mode="json"),
         "spec": spec.model_dump(mode="json"),
-        "label": {
-            "name": "log10_ssfr",
-            "unit": "log10(sSFR / yr^-1)",
-            "linear_unit": "yr^-1",
-            "offset": bias,
-            "scale": 0.5,
-        },
+        "label": {**label_attribute(), "offset": bias, "scale": 0.5},
         "interval": {"kind": "scaled_sigma", "factor": 1.0},
         "seed": seed,
         "backbone": network.frozen.origin,

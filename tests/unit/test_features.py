@@ -8,8 +8,7 @@ from training_samples import discs, write_prepared
 
 from ssfr.components.config import Case, CompactSettings, PreprocessingSettings, TrainingSettings
 from ssfr.components.errors import InputError
-from ssfr.components.imagesets.reader import ImageSet, MapReader
-from ssfr.components.imagesets.spec import load_spec
+from ssfr.components.imagesets.reader import ImageSet, MapReader, load_spec
 from ssfr.components.models.architecture import architecture_of
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.training.features import FeatureFile, compute_features
@@ -73,7 +72,7 @@ def disc_images(tmp_path):
     maps_dir, prepared_dir = write_prepared(tmp_path, maps, label)
     galaxies = pd.read_parquet(prepared_dir / "galaxies.parquet")
     with MapReader(maps_dir, galaxies) as reader:
-        spec = load_spec(Case(name="composite"), PreprocessingSettings(), reader.attributes, prepared_dir)
+        spec = load_spec(Case(name="composite"), PreprocessingSettings(), maps_dir, prepared_dir)
         yield ImageSet(reader, spec), list(galaxies["galaxy"])
 
 

@@ -1,13 +1,12 @@
 """Figures: drawn for large, small and degenerate samples; the same bytes for the same data."""
 
-import json
-
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
 import report_samples
 from evaluation_samples import SCATTER, study
+from identities import map_attribute, map_identity, picture_identity
 from matplotlib import image
 from PIL import Image
 from report_samples import BANDS, FIELDS, THESIS_CASES, whole
@@ -40,36 +39,28 @@ THESIS = {
 OWN = {"scores", "differences", "scale_sweep", "audit", "true_predicted", "residuals", "gallery", "training"}
 
 
-def write_maps(folder, maps, fields, method="histogram"):
+def write_maps(folder, maps, identity):
     with h5py.File(folder / "maps-099-000.h5", "w") as file:
         file["maps"] = maps
-        file.attrs.update(
-            fields=json.dumps(fields),
-            units=json.dumps(["Msun"] * len(fields)),
-            weighting="none" if method == "images" else "mass_weighted_mean",
-            pixels=maps.shape[-1],
-            method=method,
-        )
+        file.attrs.update(map_attribute(identity))
 
 
 @pytest.fixture
 def reader(tmp_path):
     found = study()
     count = int(found.galaxies["map_row"].max()) + 1
-    write_maps(tmp_path, np.random.default_rng(0).lognormal(size=(count, 1, 16, 16)).astype("f4"), ["mass"])
+    maps = np.random.default_rng(0).lognormal(size=(count, 1, 16, 16)).astype("f4")
+    write_maps(tmp_path, maps, map_identity(["mass"]))
     with MapReader(tmp_path, found.galaxies) as opened:
         yield opened
 
 
 def spec(**changed):
-    fields = changed.pop("fields", ("entropy", "mass", "temperature"))
+    maps = changed.pop("maps", map_identity())
+    fields = maps.names
     default = {
         "case": "composite",
-        "source": "maps",
-        "fields": fields,
-        "units": ("keV cm^2", "Msun", "K"),
-        "pixels": 16,
-        "weighting": "mass_weighted_mean",
+        "maps": maps,
         "channels": fields,
         "pixel_type": "float32",
         "stretch": "asinh",
@@ -285,10 +276,9 @@ def test_the_gallery_goes_from_the_most_to_the_least_star_forming(tmp_path):
     found = study()
     own = found.predictions[found.predictions["case"] == "composite"]
     count = int(found.galaxies["map_row"].max()) + 1
-    fields = ["entropy", "mass", "temperature"]
     maps = np.random.default_rng(0).lognormal(size=(count, 3, 16, 16)).astype("f4")
     maps[:, 0, :4], maps[:, 2, :4] = np.nan, np.nan
-    write_maps(tmp_path, maps, fields)
+    write_maps(tmp_path, maps, map_identity())
     with MapReader(tmp_path, found.galaxies) as opened:
         figure = gallery.draw(own, found.galaxies, opened, spec())
         structures = spec(filter=Filter(kind="structures", sigma=2.0))
@@ -311,8 +301,8 @@ def test_the_gallery_of_an_image_catalogue_shows_its_pictures_upright(tmp_path):
     pictures = np.zeros((count, 3, 16, 16), np.uint8)
     pictures[:, 0, :8] = 255  # red above
     fields = ("red", "green", "blue")
-    write_maps(tmp_path, pictures, fields, "images")
-    images = {"source": "images", "fields": fields, "units": ("", "", ""), "weighting": "none"}
+    write_maps(tmp_path, pictures, picture_identity(16))
+    images = {"maps": picture_identity(16)}
     with MapReader(tmp_path, found.galaxies) as opened:
         for kind in (
             spec(**images, channels=fields, stretch="linear"),
@@ -331,7 +321,7 @@ def test_the_gallery_of_an_image_catalogue_shows_its_pictures_upright(tmp_path):
 def test_the_gallery_of_one_channel_has_three_galaxies_a_row_and_one_scale(tmp_path, reader):
     found = study()
     own = found.predictions[found.predictions["case"] == "composite"]
-    kind = spec(fields=("mass",), units=("Msun",), channels=("mass",))
+    kind = spec(maps=map_identity(["mass"]))
     figure = gallery.draw(own, found.galaxies, reader, kind)
     titles = [axes.get_title() for axes in figure.axes if "true" in axes.get_title()]
     assert len(titles) == 12
@@ -373,7 +363,7 @@ def test_a_long_name_of_a_file_is_cut_over_its_picture_and_is_no_formula(tmp_pat
     found.galaxies["galaxy"] = found.galaxies["galaxy"].map(lambda name: f"run-1/faces of L0025/$x^2/{name}")
     own = found.predictions.query("case == 'composite'").copy()
     own["galaxy"] = own["galaxy"].map(lambda name: f"run-1/faces of L0025/$x^2/{name}")
-    mass = spec(fields=("mass",), units=("Msun",))
+    mass = spec(maps=map_identity(["mass"]))
     axes = gallery.draw(own, found.galaxies, reader, mass).axes[0]
     name = axes.get_title().split("\n")[0]
     assert name.startswith("…")
@@ -384,13 +374,12 @@ def test_a_dark_channel_of_an_8_bit_picture_is_not_the_one_that_is_shown(tmp_pat
     found = study()
     maps = np.zeros((int(found.galaxies["map_row"].max()) + 1, 3, 16, 16), np.float32)
     maps[:, 0] = 1.0  # entropy alone has light
-    write_maps(tmp_path, maps, list(FIELDS))
+    write_maps(tmp_path, maps, map_identity())
     with MapReader(tmp_path, found.galaxies) as opened:
         eight_bit = spec(
             pixel_type="uint8",
             stretch="lupton",
             composite=FIELDS,
-            weighting="sum",
             maxima=dict.fromkeys(FIELDS, 1.0),
         )
         assert gallery.channel_to_show(0, opened, eight_bit) == "entropy"

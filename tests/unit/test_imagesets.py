@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import resource
 from pathlib import Path
 
 import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from identities import map_attribute, map_identity
 from map_samples import FIELDS, physical_maps, sample_table, write_sample
-from test_transform import EIGHT_BIT, MAPS, PICTURES, SCALING, spec_of
+from test_transform import EIGHT_BIT, MAPS, PICTURES, SCALING, P, spec_of
 
 from ssfr.components.config import Case, Filter, PreprocessingSettings
 from ssfr.components.errors import InputError
-from ssfr.components.imagesets.reader import ImageSet, MapReader, in_batches, read_attributes
-from ssfr.components.imagesets.spec import ImageSpec, MapAttributes
+from ssfr.components.identity.maps import MapIdentity
+from ssfr.components.imagesets.reader import ImageSet, MapReader, in_batches, load_spec, read_identity
+from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.imagesets.transform import images
 
 
@@ -23,14 +27,14 @@ def build(
     kind: str = "none",
     sigma: float = 3.0,
     unit: str = "px",
-    attributes: MapAttributes = MAPS,
+    identity: MapIdentity = MAPS,
     preprocessing: PreprocessingSettings | None = None,
     name: str = "c",
     sigma_max: float | None = None,
 ) -> ImageSpec:
     chosen = {"kind": kind, "sigma": sigma, "unit": unit, "sigma_max": sigma_max}
     case = Case(name=name, channels=channels, filter=Filter.model_validate(chosen))
-    return ImageSpec.build(case, preprocessing or PreprocessingSettings(), attributes, SCALING)
+    return ImageSpec.build(case, preprocessing or PreprocessingSettings(), identity, SCALING)
 
 
 @pytest.mark.parametrize("preprocessing", [PreprocessingSettings(), EIGHT_BIT])
@@ -46,7 +50,7 @@ def test_an_unknown_field_is_refused_with_the_nearest() -> None:
 
 def test_the_default_channels_are_refused_for_pictures_with_those_they_have() -> None:
     with pytest.raises(InputError, match=r"no field 'entropy'.*blue, green, red"):
-        build(attributes=PICTURES)
+        build(identity=PICTURES)
 
 
 @pytest.mark.parametrize(("sigma", "unit"), [(0.5, "px"), (25.0, "px"), (2.0, "kpc"), (91.0, "kpc")])
@@ -71,33 +75,14 @@ def test_a_filter_in_kpc_is_converted_with_the_frame() -> None:
 def test_a_filter_in_kpc_needs_a_physical_frame() -> None:
     comoving = MAPS.model_copy(update={"width_unit": "ckpc/h"})
     with pytest.raises(InputError, match="use unit: px"):
-        build(kind="gaussian", unit="kpc", attributes=comoving)
+        build(kind="gaussian", unit="kpc", identity=comoving)
 
 
-def test_a_filter_on_a_weighted_field_needs_the_mass_map() -> None:
-    alone = MAPS.model_copy(update={"fields": ("temperature",), "units": ("K",)})
-    with pytest.raises(InputError, match="needs the mass map"):
-        build(channels=("temperature",), kind="gaussian", attributes=alone)
-
-
-def test_a_filter_on_fields_that_leave_out_masked_gas_is_refused() -> None:
-    masked = MAPS.model_copy(update={"star_forming_gas": "masked"})
-    with pytest.raises(InputError, match="star_forming_gas: masked"):
-        build(kind="gaussian", attributes=masked)
-    with pytest.raises(InputError, match="star_forming_gas: masked"):
-        build(channels=("temperature",), kind="structures", attributes=masked)
-    assert build(attributes=masked).filter.kind == "none"
-    assert build(channels=("mass",), kind="gaussian", attributes=masked).filter.kind == "gaussian"
-
-
-def test_files_of_maps_say_what_became_of_star_forming_gas(
-    galaxies: tuple[Path, pd.DataFrame, np.ndarray],
-) -> None:
-    path = galaxies[0] / "maps-099-000.h5"
-    assert read_attributes(path).star_forming_gas == "raw"
-    with h5py.File(path, "a") as file:
-        file.attrs["star_forming_gas"] = "masked"
-    assert read_attributes(path).star_forming_gas == "masked"
+def test_a_filter_on_a_mean_needs_its_weights() -> None:
+    alone = map_identity(["temperature"], P)
+    with pytest.raises(InputError, match="needs their weight"):
+        build(channels=("temperature",), kind="gaussian", identity=alone)
+    assert build(channels=("temperature",), identity=alone).filter.kind == "none"
 
 
 def test_a_field_named_twice_is_refused() -> None:
@@ -120,9 +105,9 @@ def test_an_eight_bit_image_has_one_channel_or_three() -> None:
 
 
 def test_an_eight_bit_image_needs_three_fields() -> None:
-    two = MAPS.model_copy(update={"fields": FIELDS[:2], "units": MAPS.units[:2]})
+    two = map_identity(FIELDS[:2], P)
     with pytest.raises(InputError, match="three fields"):
-        build(channels=("mass",), attributes=two, preprocessing=EIGHT_BIT)
+        build(channels=("mass",), identity=two, preprocessing=EIGHT_BIT)
 
 
 def test_a_case_that_was_not_fitted_is_refused() -> None:
@@ -185,12 +170,42 @@ def test_an_absent_file_of_maps_is_one_clear_line(galaxies: tuple[Path, pd.DataF
         reader.maps([15])
 
 
-def test_an_absent_attribute_is_named(tmp_path: Path) -> None:
+def test_a_file_that_does_not_say_what_its_maps_are_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "maps-099-000.h5"
     with h5py.File(path, "w") as file:
         file.attrs["fields"] = '["mass"]'
-    with pytest.raises(InputError, match="attribute units"):
-        read_attributes(path)
+    with pytest.raises(InputError, match=r"maps-099-000\.h5: attribute identity: does not say .*draw"):
+        read_identity(path)
+    with h5py.File(path, "a") as file:
+        file.attrs.update(map_attribute(MAPS))
+    assert read_identity(path) == MAPS
+
+
+def test_files_of_other_maps_beside_the_first_are_refused(
+    galaxies: tuple[Path, pd.DataFrame, np.ndarray],
+) -> None:
+    folder, table, _ = galaxies
+    with h5py.File(folder / "maps-099-001.h5", "a") as file:
+        file.attrs.update(map_attribute(map_identity(pixels=P, gas_of="halo")))
+    with MapReader(folder, table) as reader:
+        reader.maps([0])
+        with pytest.raises(
+            InputError, match=r"maps-099-001\.h5: other maps .*gas_of: halo here, subhalo there"
+        ):
+            reader.maps([8])
+
+
+def test_scales_fitted_on_other_maps_are_refused(
+    galaxies: tuple[Path, pd.DataFrame, np.ndarray], tmp_path: Path
+) -> None:
+    case, settings = Case(name="c", channels=FIELDS), PreprocessingSettings()
+    scaling = {**SCALING, "maps": MAPS.model_dump(mode="json")}
+    (tmp_path / "scaling.json").write_text(json.dumps(scaling))
+    assert load_spec(case, settings, galaxies[0], tmp_path).maps == MAPS
+    scaling["maps"]["width"] = 45.0
+    (tmp_path / "scaling.json").write_text(json.dumps(scaling))
+    with pytest.raises(InputError, match="width: 90 kpc here, 45 kpc there; prepare the data again"):
+        load_spec(case, settings, galaxies[0], tmp_path)
 
 
 def test_a_row_beyond_the_file_is_refused(galaxies: tuple[Path, pd.DataFrame, np.ndarray]) -> None:
@@ -198,3 +213,19 @@ def test_a_row_beyond_the_file_is_refused(galaxies: tuple[Path, pd.DataFrame, np
     table.loc[0, "map_row"] = 99
     with MapReader(folder, table) as reader, pytest.raises(InputError, match="have no row 99"):
         reader.maps([0])
+
+
+def test_more_files_are_read_than_a_process_may_open(tmp_path: Path) -> None:
+    count = 100
+    sample, maps = sample_table(count, (99,)), physical_maps(count, P)
+    folder = write_sample(tmp_path / "maps", sample, maps, per_file=1)
+    table = pd.read_csv(folder / "projection.csv").rename(columns={"file": "map_file", "row": "map_row"})
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (64, hard))
+    try:
+        with MapReader(folder, table) as reader:
+            backwards = np.arange(count)[::-1]
+            np.testing.assert_array_equal(reader.maps(backwards), maps[backwards])
+            np.testing.assert_array_equal(reader.maps(np.arange(count)), maps)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

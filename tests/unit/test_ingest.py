@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import h5py
 import numpy as np
 import pandas as pd
 import pytest
+from identities import picture_identity
 from PIL import Image
 
 from ssfr.components.config import Settings
@@ -76,7 +76,7 @@ def test_a_catalogue_has_the_form_of_a_sample_with_maps(folder: Path, output: Pa
     assert sample["table_run"].iloc[1] == "b"
     galaxies = prepare.drawn_galaxies(output / "sample.parquet", output / "projection.csv")
     with MapReader(output, galaxies) as reader:
-        assert reader.attributes.is_images
+        assert reader.identity == picture_identity(SIDE)
         maps = reader.maps([4, 2])
     assert maps.dtype == np.uint8
     np.testing.assert_array_equal(maps[1].transpose(1, 2, 0), picture(2))
@@ -255,7 +255,7 @@ def test_the_fingerprint_changes_with_a_picture_and_not_with_the_place(folder: P
 def test_the_file_says_that_it_holds_pictures(folder: Path, output: Path) -> None:
     ingest.run(output, folder, settings_of(), SILENT)
     with h5py.File(output / "maps-images-000.h5") as file:
-        assert json.loads(file.attrs["fields"]) == ["red", "green", "blue"]
+        assert file.attrs["identity"] == picture_identity(SIDE).model_dump_json()
         assert file["maps"].chunks == (1, 3, SIDE, SIDE)
 
 

@@ -5,6 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
+from identities import map_identity
 from scipy.stats import norm
 
 from ssfr.components.config import (
@@ -15,7 +16,7 @@ from ssfr.components.config import (
     Vgg16Settings,
 )
 from ssfr.components.errors import InputError
-from ssfr.components.imagesets.spec import ImageSpec, MapAttributes
+from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.models.architecture import architecture_of
 from ssfr.components.models.compact import build_compact
 from ssfr.components.models.layers import Pointwise
@@ -25,10 +26,8 @@ from ssfr.components.models.weights import random_weights
 
 
 def image_spec(pixels, fields=("entropy", "mass", "temperature")):
-    attributes = MapAttributes(
-        fields=fields, units=("",) * len(fields), pixels=pixels, method="histogram", weighting="sum"
-    )
-    return ImageSpec.build(Case(name="composite", channels=fields), PreprocessingSettings(), attributes)
+    identity = map_identity(fields, pixels, "sum")
+    return ImageSpec.build(Case(name="composite", channels=fields), PreprocessingSettings(), identity)
 
 
 def random_backbone(pixels, dtype="float32"):

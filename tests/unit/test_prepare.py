@@ -14,8 +14,7 @@ from PIL import Image
 
 from ssfr.components.config import Settings
 from ssfr.components.errors import InputError
-from ssfr.components.imagesets.reader import MapReader
-from ssfr.components.imagesets.spec import load_spec
+from ssfr.components.imagesets.reader import MapReader, load_spec
 from ssfr.components.imagesets.transform import images
 from ssfr.components.preprocessing import prepare
 from ssfr.components.runtime.progress import SILENT, Progress
@@ -65,7 +64,7 @@ def test_the_fitted_specs_give_finite_images_of_order_one(drawn: Path, output: P
     galaxies = pd.read_parquet(output / "galaxies.parquet")
     with MapReader(drawn, galaxies) as reader:
         for case in settings.cases:
-            spec = load_spec(case, settings.preprocessing, reader.attributes, output)
+            spec = load_spec(case, settings.preprocessing, reader.directory, output)
             pixels = images(np, reader.maps(np.arange(20)), spec)
             assert np.isfinite(pixels).all()
             assert 0.3 < pixels.std() < 3
@@ -98,7 +97,7 @@ def test_pictures_are_the_numbers_that_a_network_sees(drawn: Path, output: Path)
     figures = prepare.run(output, drawn, drawn, settings, SILENT)
     galaxies = pd.read_parquet(output / "galaxies.parquet")
     with MapReader(drawn, galaxies) as reader:
-        spec = load_spec(settings.cases[0], settings.preprocessing, reader.attributes, output)
+        spec = load_spec(settings.cases[0], settings.preprocessing, reader.directory, output)
         pixels = images(np, reader.maps([5]), spec)[0]
     with Image.open(output / "png" / f"{galaxies['galaxy'][5]}.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), pixels)

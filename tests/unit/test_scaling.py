@@ -42,7 +42,7 @@ def test_every_channel_of_every_case_is_standardised_over_its_gas(tmp_path: Path
     with reader_of(tmp_path, maps) as reader:
         scales = fit_scales(reader, np.arange(20), CASES, settings, SILENT)
         for case in CASES:
-            spec = ImageSpec.build(case, settings, reader.attributes, {"cases": scales})
+            spec = ImageSpec.build(case, settings, reader.identity, {"cases": scales})
             pixels = images(np, maps, spec)
             gas = maps[:, 1] > 0
             for channel, layer in enumerate(physical_channels(np, maps, spec)):
@@ -86,7 +86,7 @@ def test_counts_of_pixels_give_quantile_mean_and_scatter_of_signed_values(tmp_pa
     assert counts.total == 50_000
     assert counts.softening(0.5) == pytest.approx(np.median(np.abs(values[1000:])), rel=0.02)
     with reader_of(tmp_path, physical_maps(8, 16)) as reader:
-        spec = ImageSpec.build(CASES[0], PreprocessingSettings(), reader.attributes)
+        spec = ImageSpec.build(CASES[0], PreprocessingSettings(), reader.identity)
     scale = counts.scale(spec, 0.5)
     assert scale.mean == pytest.approx(np.arcsinh(values / scale.softening).mean(), abs=1e-3)
     assert scale.std == pytest.approx(np.arcsinh(values / scale.softening).std(), abs=1e-3)
@@ -113,7 +113,7 @@ def test_maxima_are_the_largest_pixels_of_the_galaxies_asked_for(tmp_path: Path)
     maps = physical_maps(20, 16)
     rows = np.array([3, 17, 4])
     with reader_of(tmp_path, maps) as reader:
-        spec = picture_spec(PreprocessingSettings(), reader.attributes)
+        spec = picture_spec(PreprocessingSettings(), reader.identity)
         maxima = fit_maxima(reader, rows, spec, SILENT)
     expected = np.nanmax(maps[rows], axis=(0, 2, 3))
     assert [maxima[name] for name in FIELDS] == pytest.approx(expected.tolist())
@@ -123,7 +123,7 @@ def test_maxima_that_are_not_positive_are_refused(tmp_path: Path) -> None:
     maps = physical_maps(8, 16)
     maps[:, 0] = -np.abs(maps[:, 0])
     with reader_of(tmp_path, maps) as reader, pytest.raises(InputError, match=r"'entropy'.*not positive"):
-        fit_maxima(reader, np.arange(8), picture_spec(PreprocessingSettings(), reader.attributes), SILENT)
+        fit_maxima(reader, np.arange(8), picture_spec(PreprocessingSettings(), reader.identity), SILENT)
 
 
 @pytest.mark.parametrize(
@@ -139,6 +139,6 @@ def test_fixed_maxima_that_do_not_fit_the_fields_are_refused(
 ) -> None:
     settings = PreprocessingSettings(normalisation="fixed", fixed_maxima=given)
     with reader_of(tmp_path, physical_maps(8, 16)) as reader:
-        spec = picture_spec(settings, reader.attributes)
+        spec = picture_spec(settings, reader.identity)
     with pytest.raises(InputError, match=message):
         fixed_maxima(spec, settings)

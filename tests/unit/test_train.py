@@ -13,6 +13,7 @@ import ml_dtypes
 import numpy as np
 import pandas as pd
 import pytest
+from identities import label_identity, map_identity
 from sklearn.linear_model import RidgeCV
 from training_samples import discs, write_prepared
 
@@ -94,12 +95,8 @@ def test_the_model_folder_holds_what_it_takes_to_predict_and_nothing_unfinished(
     }
     description = read_description(tmp_path / "out")
     assert description["format"] == 1
-    assert description["input"] == {
-        "kind": "maps",
-        "fields": ["entropy", "mass", "temperature"],
-        "channels": ["entropy", "mass", "temperature"],
-        "pixels": 32,
-    }
+    assert description["spec"]["maps"] == map_identity(pixels=32).model_dump(mode="json")
+    assert description["label"]["identity"] == label_identity().model_dump(mode="json")
     assert description["interval"]["kind"] == "scaled_sigma"
     assert description["parameters"] == figures["parameters"]
     history = pd.read_csv(tmp_path / "out" / "history.csv")

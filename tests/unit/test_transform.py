@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from identities import map_identity, picture_identity
 from map_samples import FIELDS, physical_maps
 from PIL import Image, ImageFilter
 from scipy import ndimage
 
 from ssfr.components.config import Case, Filter, PreprocessingSettings
-from ssfr.components.imagesets.spec import IMAGE_FIELDS, ChannelScale, ImageSpec, MapAttributes
+from ssfr.components.identity.maps import IMAGE_FIELDS, MapIdentity
+from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
 from ssfr.components.imagesets.transform import (
     composite,
     eight_bits,
@@ -30,18 +32,7 @@ from ssfr.components.imagesets.transform import (
 )
 
 P = 24
-MAPS = MapAttributes(
-    fields=FIELDS,
-    units=("keV cm^2", "Msun", "K"),
-    pixels=P,
-    method="histogram",
-    weighting="mass_weighted_mean",
-    width=90.0,
-    width_unit="kpc",
-)
-PICTURES = MapAttributes(
-    fields=IMAGE_FIELDS, units=("count",) * 3, pixels=P, method="images", weighting="none"
-)
+MAPS, PICTURES = map_identity(pixels=P), picture_identity(P)
 SCALING = {
     "cases": {
         "c": {
@@ -57,7 +48,7 @@ EIGHT_BIT = PreprocessingSettings(pixel_type="uint8", stretch="lupton")
 
 
 def spec_of(
-    attributes: MapAttributes = MAPS,
+    identity: MapIdentity = MAPS,
     preprocessing: PreprocessingSettings | None = None,
     channels: tuple[str, ...] | None = None,
     kind: str = "none",
@@ -69,10 +60,10 @@ def spec_of(
         sigma_max = 2 * sigma
     case = Case(
         name="c",
-        channels=channels or attributes.fields,
+        channels=channels or identity.names,
         filter=Filter.model_validate({"kind": kind, "sigma": sigma, "sigma_max": sigma_max}),
     )
-    return ImageSpec.build(case, preprocessing or PreprocessingSettings(), attributes, scaling or SCALING)
+    return ImageSpec.build(case, preprocessing or PreprocessingSettings(), identity, scaling or SCALING)
 
 
 KINDS = ("none", "gaussian", "structures", "band")
@@ -84,8 +75,8 @@ KINDS = ("none", "gaussian", "structures", "band")
 def test_numpy_keras_and_a_traced_graph_give_the_same_images(source: str, eight_bit: bool, kind: str) -> None:
     keras = pytest.importorskip("keras")
     tf = pytest.importorskip("tensorflow")
-    attributes = MAPS if source == "maps" else PICTURES
-    spec = spec_of(attributes, EIGHT_BIT if eight_bit else None, kind=kind)
+    identity = MAPS if source == "maps" else PICTURES
+    spec = spec_of(identity, EIGHT_BIT if eight_bit else None, kind=kind)
     rng = np.random.default_rng(3)
     raw = physical_maps(3, P) if source == "maps" else rng.integers(0, 256, (3, 3, P, P), dtype=np.uint8)
     signature = tf.TensorSpec((None, 3, P, P), raw.dtype)
@@ -159,6 +150,21 @@ def test_a_mass_weighted_field_is_blurred_with_its_weight() -> None:
     maps[0, 1, 10, 12], maps[0, 2, 10, 12] = 1e5, 1e6
     temperature = physical_channels(np, maps, spec_of(kind="gaussian", sigma=2.0))[2][0]
     # half way between the two, their kernels are equal and only the mass weighs
+    assert temperature[10, 11] == pytest.approx(0.9 * 1e4 + 0.1 * 1e6, rel=1e-5)
+    assert np.isnan(temperature[22, 22])
+
+
+def test_a_field_with_a_weight_of_its_own_is_blurred_with_that() -> None:
+    identity = map_identity(("mass", "temperature", "temperature_weight"), P, "sum")
+    weighted = {"reduction": "mass_weighted_mean", "weight": "temperature_weight"}
+    own = identity.fields[1].model_copy(update=weighted)
+    identity = identity.model_copy(update={"fields": (identity.fields[0], own, identity.fields[2])})
+    maps = np.zeros((1, 3, P, P), np.float32)
+    maps[0, 0] = 7.0
+    maps[0, 1, 10, 10], maps[0, 2, 10, 10] = 1e4, 9e5
+    maps[0, 1, 10, 12], maps[0, 2, 10, 12] = 1e6, 1e5
+    spec = spec_of(identity, channels=("temperature",), kind="gaussian", sigma=2.0)
+    temperature = physical_channels(np, maps, spec)[0][0]
     assert temperature[10, 11] == pytest.approx(0.9 * 1e4 + 0.1 * 1e6, rel=1e-5)
     assert np.isnan(temperature[22, 22])
 
@@ -344,7 +350,7 @@ def test_float_maps_do_not_accept_pictures() -> None:
 
 
 def test_additive_fields_are_blurred_without_a_weight() -> None:
-    additive = MAPS.model_copy(update={"weighting": "sum"})
+    additive = map_identity(pixels=P, weighting="sum")
     maps = np.zeros((1, 3, P, P), np.float32)
     maps[0, 2, 12, 12] = 40.0
     temperature = physical_channels(np, maps, spec_of(additive, kind="gaussian", sigma=1.0))[2]

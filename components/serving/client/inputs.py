@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tokenize import TokenError
 from typing import Annotated, Literal
@@ -12,10 +12,11 @@ from typing import Annotated, Literal
 import h5py
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, Field, PositiveInt
+from pydantic import BaseModel, Field
 
 from ssfr.components.errors import InputError, nearest
-from ssfr.components.imagesets.reader import read_attributes
+from ssfr.components.identity.maps import MapIdentity
+from ssfr.components.imagesets.reader import read_identity
 from ssfr.components.imagesets.safe_image import read_image
 from ssfr.components.simulation.hdf5_safety import readable, survey
 
@@ -29,23 +30,19 @@ _NUMPY = (".npy",)
 _HDF5 = (".h5", ".hdf5")
 
 
-class Accepted(BaseModel, frozen=True, strict=True):
+class Accepted(BaseModel, frozen=True):
     """Input that a model takes, by its own description.
 
     Attributes
     ----------
     takes
         One kind or both.
-    fields, units
-        Of the maps, in the order of their channels.
-    pixels
-        A side.
+    maps
+        What the maps or images are that it was trained on.
     """
 
     takes: Annotated[tuple[Literal["maps", "images"], ...], Field(min_length=1)]
-    fields: Annotated[tuple[str, ...], Field(min_length=1)]
-    units: tuple[str, ...]
-    pixels: PositiveInt
+    maps: MapIdentity
 
 
 @dataclass(frozen=True)
@@ -62,56 +59,44 @@ class Inputs:
         (n, F, P, P) float32, or None.
     images
         (n, P, P, 3) uint8, or None.
-    fields, units
-        Of the maps; None where the file does not say.
+    identity
+        What they are; None where the file does not say.
     """
 
     names: tuple[str, ...] = ()
     origins: tuple[Path, ...] = ()
     maps: np.ndarray | None = None
     images: np.ndarray | None = None
-    fields: tuple[str, ...] | None = None
-    units: tuple[str, ...] | None = None
-
-    @property
-    def pixels(self) -> int:
-        """A side."""
-        array = self.images if self.maps is None else self.maps
-        assert array is not None
-        return int(array.shape[2])
+    identity: MapIdentity | None = None
 
     def check(self, accepted: Accepted) -> None:
-        """Compare with what a model takes.
+        """Compare with what a model takes, as far as the files say what they hold.
 
         Raises
         ------
         InputError
-            Images for a model of maps or the other way round, a wrong size, other fields or units.
+            Images for a model of maps or the other way round, a wrong shape, or other maps than those that
+            the model was trained on; the message names every difference.
         """
-        where = self.origins[0]
-        kind = "maps" if self.images is None else "images"
+        where, expected = self.origins[0], accepted.maps
+        kind, array = ("maps", self.maps) if self.images is None else ("images", self.images)
+        assert array is not None
         if kind not in accepted.takes:
             raise InputError(f"{where}: {kind}; the model takes {' and '.join(accepted.takes)}")
-        if self.pixels != accepted.pixels:
-            raise InputError(f"{where}: {self.pixels} px a side; the model takes {accepted.pixels} px")
-        for name in ("fields", "units"):
-            found, taken = getattr(self, name), getattr(accepted, name)
-            if found is not None and found != taken:
-                raise InputError(f"{where}: {name} {', '.join(found)}; the model takes {', '.join(taken)}")
-
-    def of(self, names: Sequence[str]) -> Inputs:
-        """Return some of the galaxies, in the order of `names`, each of which must be there."""
-        rows = [self.names.index(name) for name in names]
-        return replace(
-            self,
-            names=tuple(names),
-            maps=None if self.maps is None else self.maps[rows],
-            images=None if self.images is None else self.images[rows],
-        )
+        if array.shape[2] != expected.pixels:
+            raise InputError(f"{where}: {array.shape[2]} px a side; the model takes {expected.pixels} px")
+        if self.identity is not None and self.identity.kind == expected.kind:
+            way_out = "draw them as those, or choose a model of such maps"
+            self.identity.require_same(expected, where, "those of the model", way_out)
+        elif kind == "maps" and array.shape[1] != len(expected.fields):
+            raise InputError(
+                f"{where}: {array.shape[1]} fields; the model takes {len(expected.fields)}: "
+                f"{', '.join(expected.names)}"
+            )
 
 
 def read_inputs(paths: Sequence[Path], galaxies: Sequence[str] | None = None) -> Inputs:
-    """Read files of one kind.
+    """Read galaxies from files of one kind.
 
     Parameters
     ----------
@@ -119,96 +104,90 @@ def read_inputs(paths: Sequence[Path], galaxies: Sequence[str] | None = None) ->
         Pictures (PNG, JPEG; 8 bits a channel, an alpha channel is dropped), ``.npy`` arrays (F, P, P) or
         (n, F, P, P), or files of maps that ssfr drew.
     galaxies
-        Names of those to read, in their order; None: all. The maps of the others are not read.
+        Names of those to read, in the order in which they are wanted: nothing else is unpacked. None: all.
 
     Raises
     ------
     InputError
-        No files, kinds or sizes that don't go together, a file that can't be read, or a galaxy that none
-        of them has; names the file.
+        No files, kinds, sizes or maps that don't go together, a file that can't be read, or a galaxy that
+        is in none of them; names the file.
     """
     if not paths:
         raise InputError("no files to predict; give images (.png), or maps (.npy, .h5)")
-    files = [_open(path) for path in paths]
-    there = [name for file in files for name in file.names]
-    for name in galaxies or ():
-        if name not in there:
-            raise InputError(f"{paths[0]}: no galaxy '{name}'{nearest(name, there)}")
-    parts = [file.read(galaxies) for file in files]
-    first = parts[0]
-    for path, part in zip(paths[1:], parts[1:], strict=True):
-        if (part.maps is None) != (first.maps is None):
-            raise InputError(f"{path}: not of the kind of {paths[0]}; predict images and maps apart")
-        if part.pixels != first.pixels:
-            raise InputError(f"{path}: {part.pixels} px a side, but {paths[0]} has {first.pixels}")
-        if (part.fields, part.units) != (first.fields, first.units):
-            raise InputError(f"{path}: other fields or units than {paths[0]}; predict them apart")
-        if part.maps is not None and first.maps is not None and part.maps.shape[1] != first.maps.shape[1]:
-            raise InputError(f"{path}: {part.maps.shape[1]} fields, but {paths[0]} has {first.maps.shape[1]}")
-    found = Inputs(
-        names=tuple(name for part in parts for name in part.names),
+    files = [_look(path) for path in paths]
+    first = files[0]
+    for file in files[1:]:
+        _refuse_mixed(first, file)
+    names = [name for file in files for name in file.names]
+    chosen = np.arange(len(names))
+    if galaxies is not None:
+        absent = [name for name in galaxies if name not in names]
+        if absent:
+            raise InputError(f"{first.path}: no galaxy '{absent[0]}'{nearest(absent[0], names)}")
+        chosen = np.array([names.index(name) for name in galaxies], dtype=np.int64)
+    dtype = np.dtype(np.uint8 if first.is_images else np.float32)
+    size = len(chosen) * math.prod(first.shape[1:]) * dtype.itemsize
+    if size > MAX_DECLARED_GB * 1e9:
+        raise InputError(
+            f"{first.path}: {size / 1e9:.3g} GB of galaxies, more than {MAX_DECLARED_GB:g}; give fewer"
+        )
+    array = np.empty((len(chosen), *first.shape[1:]), dtype)
+    start = 0
+    for file in files:
+        places = np.flatnonzero((chosen >= start) & (chosen < start + len(file.names)))
+        if len(places):
+            array[places] = file.read(chosen[places] - start)
+        start += len(file.names)
+    return Inputs(
+        names=tuple(names[row] for row in chosen),
         origins=tuple(paths),
-        maps=None if first.maps is None else np.concatenate([p.maps for p in parts if p.maps is not None]),
-        images=None
-        if first.images is None
-        else np.concatenate([p.images for p in parts if p.images is not None]),
-        fields=first.fields,
-        units=first.units,
+        maps=None if first.is_images else array,
+        images=array if first.is_images else None,
+        identity=first.identity,
     )
-    return found if galaxies is None else found.of(galaxies)
 
 
 @dataclass(frozen=True)
 class _File:
-    """A file whose galaxies are named, and whose arrays are not yet read.
-
-    Attributes
-    ----------
-    names
-        One a galaxy.
-    bytes_each
-        [bytes] that a galaxy takes in memory.
-    arrays
-        From rows, ascending, to the galaxies there, named.
-    """
+    """A file whose galaxies can be read by row: maps (n, F, P, P), or images (n, P, P, 3)."""
 
     path: Path
     names: tuple[str, ...]
-    bytes_each: int
-    arrays: Callable[[list[int]], Inputs]
-
-    def read(self, galaxies: Sequence[str] | None) -> Inputs:
-        """Read some of the galaxies, by name; None: all."""
-        chosen = set(self.names if galaxies is None else galaxies)
-        rows = [row for row, name in enumerate(self.names) if name in chosen]
-        size = len(rows) * self.bytes_each
-        if size > MAX_DECLARED_GB * 1e9:
-            raise InputError(
-                f"{self.path}: {size / 1e9:.3g} GB of maps, more than {MAX_DECLARED_GB:g};"
-                " predict it in parts"
-            )
-        return replace(self.arrays(rows), names=tuple(self.names[row] for row in rows), origins=(self.path,))
+    shape: tuple[int, ...]
+    is_images: bool
+    read: Callable[[np.ndarray], np.ndarray]
+    identity: MapIdentity | None = None
 
 
-def _open(path: Path) -> _File:
+def _refuse_mixed(first: _File, file: _File) -> None:
+    if file.is_images != first.is_images:
+        raise InputError(f"{file.path}: not of the kind of {first.path}; predict images and maps apart")
+    if file.shape[2] != first.shape[2]:
+        raise InputError(f"{file.path}: {file.shape[2]} px a side, but {first.path} has {first.shape[2]}")
+    if file.shape[1] != first.shape[1]:
+        raise InputError(f"{file.path}: {file.shape[1]} fields, but {first.path} has {first.shape[1]}")
+    if (file.identity is None) != (first.identity is None):
+        raise InputError(f"{file.path}: not a file like {first.path}; predict them apart")
+    if file.identity is not None and first.identity is not None:
+        file.identity.require_same(first.identity, file.path, f"those of {first.path}", "predict them apart")
+
+
+def _look(path: Path) -> _File:
     suffix = path.suffix.lower()
     if suffix in _PICTURES:
-        return _open_picture(path)
+        picture = read_image(path, None, MAX_PIXELS)
+        if picture.shape[0] != picture.shape[1]:
+            raise InputError(f"{path}: {picture.shape[1]} x {picture.shape[0]} pixels; expected a square")
+        pictures = picture[np.newaxis]
+        return _File(path, (path.name,), pictures.shape, True, lambda rows: pictures[rows])
     if suffix in _NUMPY:
-        return _open_npy(path)
+        return _look_at_npy(path)
     if suffix in _HDF5:
-        return _open_h5(path)
+        return _look_at_h5(path)
     raise InputError(f"{path}: expected one of {', '.join(_PICTURES + _NUMPY + _HDF5)}")
 
 
-def _open_picture(path: Path) -> _File:
-    picture = read_image(path, None, MAX_PIXELS)
-    if picture.shape[0] != picture.shape[1]:
-        raise InputError(f"{path}: {picture.shape[1]} x {picture.shape[0]} pixels; expected a square")
-    return _File(path, (path.name,), picture.nbytes, lambda rows: Inputs(images=picture[np.newaxis][rows]))
-
-
-def _open_npy(path: Path) -> _File:
+def _look_at_npy(path: Path) -> _File:
     try:
         # Mapped, so that a header that declares more than the file holds is an error, not an allocation;
         # and not np.load, which opens archives and pickles too.
@@ -225,33 +204,31 @@ def _open_npy(path: Path) -> _File:
         raise InputError(f"{path}: shape {array.shape}; expected (fields, P, P) or (n, fields, P, P)")
     single = len(array) == 1
     names = tuple(path.stem if single else f"{path.stem}[{row}]" for row in range(len(array)))
-    bytes_each = math.prod(array.shape[1:]) * 4
-    return _File(path, names, bytes_each, lambda rows: Inputs(maps=array[rows].astype(np.float32)))
+    return _File(path, names, array.shape, False, lambda rows: np.asarray(array[rows], np.float32))
 
 
-def _open_h5(path: Path) -> _File:
+def _look_at_h5(path: Path) -> _File:
     members = survey(path, "")
     declared = members.field("maps")
-    identity = [members.field(name) for name in ("snapshot", "subhalo_id")]
-    attributes = read_attributes(path)
-    if len(declared.shape) != 4 or any(column.shape != declared.shape[:1] for column in identity):
-        raise InputError(f"{path}: maps of shape {declared.shape}; expected (n, fields, P, P)")
+    columns = [members.field(name) for name in ("snapshot", "subhalo_id")]
+    identity = read_identity(path)
+    side = identity.pixels
+    expected = (len(identity.fields), side, side)
+    if declared.shape[1:] != expected or any(column.shape != declared.shape[:1] for column in columns):
+        raise InputError(f"{path}: maps of shape {declared.shape}; expected {('n', *expected)}")
     with readable(path), h5py.File(path, "r") as file:
         snapshots, subhalos = file["snapshot"][()], file["subhalo_id"][()]
 
-    def arrays(rows: list[int]) -> Inputs:
+    def read(rows: np.ndarray) -> np.ndarray:
         with readable(path), h5py.File(path, "r") as file:
-            maps = file["maps"][rows]
-        if attributes.is_images:
-            return Inputs(images=np.ascontiguousarray(maps.transpose(0, 2, 3, 1)))
-        maps = maps.astype(np.float32, copy=False)
-        return Inputs(maps=maps, fields=attributes.fields, units=attributes.units)
+            maps = np.stack([file["maps"][row] for row in rows])
+        return maps.transpose(0, 2, 3, 1) if identity.is_images else maps
 
-    if attributes.is_images:
+    if identity.is_images:
         names = _picture_names(path, snapshots, subhalos)
-    else:
-        names = tuple(f"Snap{s}ID{i}" for s, i in zip(snapshots, subhalos, strict=True))
-    return _File(path, names, declared.nbytes // max(len(names), 1), arrays)
+        return _File(path, names, (len(names), side, side, 3), True, read, identity)
+    names = tuple(f"Snap{s}ID{i}" for s, i in zip(snapshots, subhalos, strict=True))
+    return _File(path, names, declared.shape, False, read, identity)
 
 
 def _picture_names(path: Path, snapshots: np.ndarray, subhalos: np.ndarray) -> tuple[str, ...]:
