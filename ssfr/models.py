@@ -147,7 +147,10 @@ def prediction_table(
     columns: dict[str, Any] = {"galaxy": list(inputs.names)}
     for name, values in ((label, predicted), ("lower", lower), ("upper", upper)):
         columns[name] = label_quantity(values, label)
-    return QTable(columns)
+    found = QTable(columns)
+    for name in (label, "lower", "upper"):
+        found[name].info.format = ".3f"
+    return found
 
 
 def _of_run(workdir: Path, case: str | None) -> Path:

@@ -8,6 +8,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from astropy import units
 from astropy.table import QTable
@@ -131,6 +132,43 @@ class Report:
             for one in found
         ]
         return table(pd.DataFrame(rows, columns=["set", "galaxies", *names]))
+
+    def plot(self, case: str | None = None, split: str = "test") -> Any:
+        r"""Plot the predictions of a case over the simulation's values, with their intervals.
+
+        Parameters
+        ----------
+        case
+            Of the study; None: the best.
+        split
+            Set of galaxies: test, promotion or validation.
+
+        Returns
+        -------
+        Axes
+            Of the new figure.
+
+        Examples
+        --------
+        >>> ssfr.read_report("run/demo").plot().get_xlabel()
+        'simulation: $\\log_{10}$(sSFR / yr$^{-1}$)'
+        """
+        from matplotlib import pyplot
+
+        case = case or self.best_case
+        label = label_of(self.settings.preprocessing.label)
+        rows = self.predictions[(self.predictions["case"] == case) & (self.predictions["split"] == split)]
+        true, predicted, lower, upper = (
+            np.asarray(rows[name].value) for name in (label.name, "predicted", "lower", "upper")
+        )
+        _, axes = pyplot.subplots(figsize=(4.5, 4.5), layout="constrained")
+        axes.errorbar(true, predicted, yerr=(predicted - lower, upper - predicted), fmt="o", alpha=0.7)
+        axes.axline((true.mean(), true.mean()), slope=1.0, color="grey", linestyle="--")
+        axes.set(
+            title=f"{case}, {split} set", xlabel=f"simulation: {label.axis}", ylabel=f"model: {label.axis}"
+        )
+        axes.set_aspect("equal", adjustable="datalim")
+        return axes
 
     def folders(self, step: str) -> dict[str, Path]:
         """Return the folders that a step wrote: one by the step's name, or one a case by the case's.
