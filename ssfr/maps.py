@@ -140,7 +140,7 @@ class Maps:
         for axes, name in zip(grid[0], names, strict=True):
             values, label, style = _shown(self[name])
             image = axes.imshow(values, origin="lower", extent=self.extent.value, **style)
-            figure.colorbar(image, ax=axes, label=label)
+            figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)), label=label)
             axes.set(title=name, xlabel="x [kpc]", ylabel="y [kpc]")
         return grid[0]
 
@@ -219,11 +219,11 @@ def draw(
 
 def _shown(quantity: Any) -> tuple[NDArray[Any], str, dict[str, Any]]:
     """Return what a plot shows of a map: values, the label of the colour bar, and matplotlib's arguments."""
-    values, unit = np.asarray(quantity.value, np.float64), str(quantity.unit)
+    values, unit = np.asarray(quantity.value, np.float64), quantity.unit.to_string("latex_inline")
     if np.nanmin(values) < 0:
         limit = np.nanmax(np.abs(values))
         return values, f"[{unit}]", {"cmap": "RdBu_r", "vmin": -limit, "vmax": limit}
-    if unit.startswith("dex("):
+    if isinstance(quantity, units.Dex):
         return values, f"[{unit}]", {"cmap": "viridis"}
     with np.errstate(divide="ignore"):
         logarithm = np.log10(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -20,6 +21,8 @@ from ssfr.maps import Maps
 from ssfr.quantities import label_quantity
 from ssfr.report import read_report
 
+_QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
+"""Keeps TensorFlow from writing about the machine; what goes wrong is an exception all the same."""
 Predict = Callable[[Inputs], tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]
 """From galaxies to the predicted label and the two ends of its interval, each (n,) float32 [dex]."""
 
@@ -164,6 +167,7 @@ def _of_run(workdir: Path, case: str | None) -> Path:
 
 def _trained(folder: Path) -> Model:
     require_extras("train")
+    os.environ.setdefault(*_QUIET)
     from ssfr.components.models.predictor import Predictor
 
     predictor = Predictor.load(folder)
@@ -182,6 +186,7 @@ def _trained(folder: Path) -> Model:
 
 def _exported(folder: Path) -> Model:
     require_extras("serve")
+    os.environ.setdefault(*_QUIET)
     import tensorflow as tf
 
     from ssfr.components.labels.served import label_among, outputs_of

@@ -107,7 +107,11 @@ def table(frame: pd.DataFrame) -> QTable:
             columns[str(name)] = plain
         else:
             columns[str(name).removesuffix(ending)] = units.Quantity(plain, _COLUMN_UNITS[ending], copy=False)
-    return QTable(columns)
+    found = QTable(columns)
+    for column in found.itercols():
+        if column.dtype.kind == "f":
+            column.info.format = ".5g"
+    return found
 
 
 def label_quantity(values: NDArray[Any], label: str) -> Any:

@@ -249,4 +249,5 @@ def _in_dex(frame: pd.DataFrame, metrics: tuple[str, ...]) -> QTable:
     result = table(frame)
     for name in (f"{metric}{end}" for metric in metrics for end in _ENDS):
         result[name] = units.Quantity(frame[name].to_numpy(float), "dex")
+        result[name].info.format = ".5g"
     return result
