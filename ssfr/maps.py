@@ -141,7 +141,8 @@ class Maps:
             values, label, style = _shown(self[name])
             image = axes.imshow(values, origin="lower", extent=self.extent.value, **style)
             figure.colorbar(image, cax=axes.inset_axes((1.03, 0.0, 0.05, 1.0)), label=label)
-            axes.set(title=name, xlabel="x [kpc]", ylabel="y [kpc]")
+            axes.set(title=name, xlabel="x [kpc]")
+        grid[0, 0].set_ylabel("y [kpc]")
         return grid[0]
 
 

@@ -1,4 +1,4 @@
-"""Runs the examples in the docstrings of the public face, in the folder where `ssfr run demo` has run.
+"""Runs the examples of docstrings and README in the folder where `ssfr run demo` has run.
 
 Not a test module: tests/integration/test_wheel.py starts this in an environment with the installed wheel.
 """
@@ -8,12 +8,15 @@ from __future__ import annotations
 import doctest
 import importlib
 import pkgutil
+import re
 import sys
 from pathlib import Path
 
 from PIL import Image
 
 import ssfr
+
+README = Path(__file__).parents[1] / "README.md"
 
 
 def _write_pictures(folder: Path) -> None:
@@ -32,6 +35,8 @@ def main() -> int:
     names = [module.name for module in pkgutil.iter_modules(ssfr.__path__) if not module.ispkg]
     modules = [ssfr, *(importlib.import_module(f"ssfr.{name}") for name in names)]
     globs = {"ssfr": ssfr}
+    for code in re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE):
+        exec(code, {})
     results = [
         doctest.testmod(module, extraglobs=globs, optionflags=doctest.NORMALIZE_WHITESPACE)
         for module in modules
