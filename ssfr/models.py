@@ -13,12 +13,13 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from ssfr.components.errors import InputError, nearest
+from ssfr.components.identity.labels import LabelIdentity
 from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.runtime.extras import require_extras
 from ssfr.components.serving.client.inputs import Accepted, Inputs, read_inputs
 from ssfr.components.storage.artifact import read_json
 from ssfr.maps import Maps
-from ssfr.quantities import label_quantity
+from ssfr.quantities import logarithm
 from ssfr.report import read_report
 
 _QUIET = ("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -35,12 +36,12 @@ class Model:
     location
         Folder that it was loaded from.
     label
-        Name of what it predicts, for example ``log10_ssfr``.
+        What it predicts: the quantity, for example ``log10_ssfr``, its unit, aperture and floor.
     accepted
         What it takes: maps or images, and how those were drawn that it was trained on.
     """
 
-    def __init__(self, location: Path, label: str, accepted: Accepted, predict: Predict) -> None:
+    def __init__(self, location: Path, label: LabelIdentity, accepted: Accepted, predict: Predict) -> None:
         self.location = location
         self.label = label
         self.accepted = accepted
@@ -49,7 +50,7 @@ class Model:
     def __repr__(self) -> str:
         accepted = self.accepted
         fields, side = ", ".join(accepted.maps.names), accepted.maps.pixels
-        return f"<Model of {self.label}: {' or '.join(accepted.takes)} of {fields}, {side} pixels>"
+        return f"<Model of {self.label.quantity}: {' or '.join(accepted.takes)} of {fields}, {side} pixels>"
 
     def predict(self, galaxies: Galaxies) -> QTable:
         """Predict the label of galaxies.
@@ -74,16 +75,23 @@ class Model:
 
         Examples
         --------
-        >>> maps = ssfr.draw(ssfr.read_report("run/demo").simulation, 99, 0)
+        >>> report = ssfr.read_report("run/demo")
+        >>> maps = ssfr.draw(report.simulation, 99, 0)
         >>> table = ssfr.load_model("run/demo").predict(maps)
         >>> table.colnames
         ['galaxy', 'log10_ssfr', 'lower', 'upper']
         >>> table["log10_ssfr"].physical.unit
         Unit("1 / yr")
+        >>> ssfr.load_model("run/demo").predict(ssfr.draw(report.simulation, 99, 0, width=45))
+        Traceback (most recent call last):
+        ...
+        ssfr.components.errors.InputError: Snap99ID0: other maps than those of the model: width: 45 kpc here,
+        90 kpc there; draw them as those, or choose a model of such maps
         """
         inputs = as_inputs(galaxies)
         inputs.check(self.accepted)
-        return prediction_table(inputs, self.label, *self._predict(inputs))
+        label = self.label
+        return prediction_table(inputs.names, label.quantity, label.linear_unit, *self._predict(inputs))
 
 
 Galaxies = Maps | Sequence[Maps] | str | PathLike[str] | Sequence[str | PathLike[str]] | NDArray[Any]
@@ -137,19 +145,24 @@ def as_inputs(galaxies: Galaxies) -> Inputs:
         one.identity.require_same(first.identity, one.name, f"those of {first.name}", "predict them apart")
     return Inputs(
         tuple(one.name for one in drawn),
-        (Path("maps"),),
+        (Path(first.name),),
         maps=np.stack([one.data for one in drawn]),
         identity=first.identity,
     )
 
 
 def prediction_table(
-    inputs: Inputs, label: str, predicted: NDArray[Any], lower: NDArray[Any], upper: NDArray[Any]
+    names: Sequence[str],
+    label: str,
+    linear_unit: str,
+    predicted: NDArray[Any],
+    lower: NDArray[Any],
+    upper: NDArray[Any],
 ) -> QTable:
-    """Return predictions as a table with units."""
-    columns: dict[str, Any] = {"galaxy": list(inputs.names)}
+    """Return predictions of a label, logarithms of a quantity in `linear_unit`, as a table with units."""
+    columns: dict[str, Any] = {"galaxy": list(names)}
     for name, values in ((label, predicted), ("lower", lower), ("upper", upper)):
-        columns[name] = label_quantity(values, label)
+        columns[name] = logarithm(values, linear_unit)
     found = QTable(columns)
     for name in (label, "lower", "upper"):
         found[name].info.format = ".3f"
@@ -181,7 +194,7 @@ def _trained(folder: Path) -> Model:
             found = predictor.predict_images(inputs.images)
         return found.predicted, found.lower, found.upper
 
-    return Model(folder, predictor.label.quantity, accepted, predict)
+    return Model(folder, predictor.label, accepted, predict)
 
 
 def _exported(folder: Path) -> Model:
@@ -189,7 +202,7 @@ def _exported(folder: Path) -> Model:
     os.environ.setdefault(*_QUIET)
     import tensorflow as tf
 
-    from ssfr.components.labels.served import label_among, outputs_of
+    from ssfr.components.labels.served import outputs_of
     from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, PREDICT_MAPS
 
     path, way_out = folder / "assets.extra" / "ssfr.json", "export it again"
@@ -197,14 +210,14 @@ def _exported(folder: Path) -> Model:
     maps = MapIdentity.parse(description.get("maps"), f"{path}: maps", way_out)
     accepted = Accepted(takes=tuple(description["takes"]), maps=maps)
     signatures = tf.saved_model.load(str(folder)).signatures
-    label = label_among(description["outputs"])
+    label = LabelIdentity.parse(description.get("label"), f"{path}: label", way_out)
 
     def predict(inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         if inputs.maps is not None:
             outputs = signatures[PREDICT_MAPS](maps=tf.constant(inputs.maps))
         else:
             outputs = signatures[DEFAULT_SIGNATURE](images=tf.constant(inputs.images))
-        predicted, _, lower, upper = (outputs[name].numpy() for name in outputs_of(label))
+        predicted, _, lower, upper = (outputs[name].numpy() for name in outputs_of(label.quantity))
         return predicted, lower, upper
 
     return Model(folder, label, accepted, predict)

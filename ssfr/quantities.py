@@ -19,7 +19,6 @@ from astropy.table import QTable
 from numpy.typing import NDArray
 
 from ssfr.components.errors import InputError
-from ssfr.components.labels.registry import LABELS
 
 _NATURAL_LOG = re.compile(r"ln (.+)")
 _LOG10 = re.compile(r"log10 (.+)")
@@ -114,17 +113,16 @@ def table(frame: pd.DataFrame) -> QTable:
     return found
 
 
-def label_quantity(values: NDArray[Any], label: str) -> Any:
+def logarithm(values: NDArray[Any], linear_unit: str) -> Any:
     """Return values of a label, a decimal logarithm, as a `Dex` of the unit of its linear quantity.
 
     Examples
     --------
     >>> import numpy as np
-    >>> label_quantity(np.array([-10.5]), "log10_ssfr")
+    >>> logarithm(np.array([-10.5]), "yr^-1")
     <Dex [-10.5] dex(1 / yr)>
     """
-    linear = units.Unit(LABELS[label].unit) if label in LABELS else units.dimensionless_unscaled
-    return units.Dex(values, units.dex(linear))
+    return units.Dex(values, units.dex(units.Unit(linear_unit)))
 
 
 def _unit(text: str) -> Any:

@@ -19,7 +19,7 @@ from ssfr.components.labels.registry import label_of
 from ssfr.components.simulation import open_source
 from ssfr.components.storage.artifact import read_json
 from ssfr.components.storage.manifest import MANIFEST
-from ssfr.quantities import label_quantity, table
+from ssfr.quantities import logarithm, table
 from ssfr.simulation import Simulation
 
 _METRICS = ("r", "rmse", "nmad", "bias", "coverage")
@@ -202,7 +202,7 @@ class Report:
         label = label_of(self.settings.preprocessing.label)
         result = table(frame)
         for name in columns:
-            result[name] = label_quantity(frame[name].to_numpy(), label.name)
+            result[name] = logarithm(frame[name].to_numpy(), label.unit)
         result.rename_column("label", label.name)
         return result
 

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from astropy.table import QTable
 
+from ssfr.components.labels.registry import LABELS
 from ssfr.components.serving.client.client import ModelClient
 from ssfr.models import Galaxies, as_inputs, prediction_table
 
@@ -94,7 +95,9 @@ class Client:
         """
         inputs = as_inputs(galaxies)
         answer = self._client.predict(inputs)
-        found = prediction_table(inputs, answer.label, answer.predicted, answer.lower, answer.upper)
+        unit = LABELS[answer.label].unit if answer.label in LABELS else ""
+        columns = (answer.predicted, answer.lower, answer.upper)
+        found = prediction_table(inputs.names, answer.label, unit, *columns)
         found["version"] = answer.versions
         return found
 
