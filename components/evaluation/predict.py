@@ -123,7 +123,7 @@ def _refuse_lost(case: str, network: _Member, numbers: dict[str, np.ndarray], ga
     if not count:
         return
     said = (
-        f"{network.folder}: the model of case '{case}' predicts no finite sSFR for {count} of {len(lost)} "
+        f"{network.folder}: the model of case '{case}' predicts no finite label for {count} of {len(lost)} "
         "galaxies"
     )
     if count == len(lost):

@@ -26,6 +26,8 @@ class Label:
         Of the label, beginning with ``log10_``; what is left of it is the name of the linear quantity.
     symbol, unit
         Of the linear quantity, for axes and sentences; the unit is empty for a pure number.
+    zero
+        What is said of a galaxy whose quantity is 0.
     column
         Of sample.parquet, with the linear quantity; ``{mass}`` stands for `LabelSettings.mass`.
     floor
@@ -40,6 +42,7 @@ class Label:
     name: str
     symbol: str
     unit: str
+    zero: str
     column: str
     floor: float = -math.inf
     plausible: tuple[float, float] = (-math.inf, math.inf)
@@ -77,15 +80,13 @@ class Label:
         return pd.to_numeric(sample[found], errors="coerce").astype(float)
 
 
-LABELS = {
-    label.name: label
-    for label in (
-        Label("log10_ssfr", "sSFR", "yr^-1", "ssfr_{mass}_per_yr", floor=-13.0, plausible=(-14.0, -7.0)),
-        Label("log10_sfr", "SFR", "Msun yr^-1", "sfr_msun_per_yr", floor=-4.0, plausible=(-5.0, 4.0)),
-        Label("log10_stellar_mass", "stellar mass", "Msun", "stellar_mass_msun", plausible=(5.0, 13.0)),
-        Label("log10_gas_fraction", "gas fraction", "", "gas_fraction", floor=-4.0, plausible=(-5.0, 0.0)),
-    )
-}
+_LABELS = (
+    Label("log10_ssfr", "sSFR", "yr^-1", "SFR = 0", "ssfr_{mass}_per_yr", -13.0, (-14.0, -7.0)),
+    Label("log10_sfr", "SFR", "Msun yr^-1", "SFR = 0", "sfr_msun_per_yr", -4.0, (-5.0, 4.0)),
+    Label("log10_stellar_mass", "stellar mass", "Msun", "no stars", "stellar_mass_msun", 0.0, (5.0, 13.0)),
+    Label("log10_gas_fraction", "gas fraction", "", "no gas", "gas_fraction", -4.0, (-5.0, 0.0)),
+)
+LABELS = {label.name: label for label in _LABELS}
 """By name."""
 
 
@@ -100,9 +101,8 @@ def label_of(settings: LabelSettings) -> Label:
     if settings.quantity == _OWN:
         column = str(settings.column)
         name = "log10_" + linear_name(re.sub(r"\W+", "_", column))
-        label = Label(
-            name, linear_name(column), settings.column_unit, column, is_log10=settings.column_is_log10
-        )
+        symbol, unit = linear_name(column), settings.column_unit
+        label = Label(name, symbol, unit, f"{symbol} = 0", column, is_log10=settings.column_is_log10)
     elif settings.quantity in LABELS:
         label = LABELS[settings.quantity]
         label = replace(label, column=label.column.format(mass=settings.mass))

@@ -16,6 +16,7 @@ from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import MapReader, in_batches
 from ssfr.components.imagesets.spec import SCALING, ImageSpec
 from ssfr.components.imagesets.transform import composite, eight_bits
+from ssfr.components.labels.registry import Label, label_of
 from ssfr.components.preprocessing.labels import label_identity, labels
 from ssfr.components.preprocessing.scaling import fit_maxima, fit_scales, fixed_maxima
 from ssfr.components.preprocessing.split import SPLITS, audit_splits, split, stable_id, twins_apart
@@ -56,9 +57,10 @@ def run(
     galaxies = labelled[~labelled["dropped"]].drop(columns="dropped").reset_index(drop=True)
     if galaxies.empty:
         raise InputError(
-            f"{sample_dir}: all {len(drawn)} galaxies have SFR = 0 and were dropped; "
+            f"{sample_dir}: all {len(drawn)} galaxies have {label_of(chosen.label).zero} and were dropped; "
             "use label.zero_sfr: floor"
         )
+    _warn_of_units(galaxies["label"], label_of(chosen.label), progress)
     if chosen.split.method == "tree" and not galaxies["in_tree"].any():
         instead = "images have no group column: each is its own group"
         if "file" not in galaxies:
@@ -103,6 +105,16 @@ def run(
         f"{figures['zero_sfr']} ({figures['dropped_zero_sfr']} dropped), at the floor: {figures['at_floor']}"
     )
     return figures
+
+
+def _warn_of_units(values: pd.Series, label: Label, progress: Progress) -> None:
+    """Warn where the median galaxy is so far from any known that the unit is probably another."""
+    median, (low, high) = float(values.median()), label.plausible
+    if not low <= median <= high:
+        progress.warn(
+            f"the median of {label.text} is {median:.2f}, expected {low:g} to {high:g}: is the column"
+            f" {label.column} in another unit?"
+        )
 
 
 def drawn_galaxies(sample_path: Path, projection_path: Path) -> pd.DataFrame:

@@ -17,7 +17,6 @@ from ssfr.components.report.style import (
     GREY,
     INK,
     PALE,
-    SSFR,
     VERMILION,
     WIDTH,
     Floats,
@@ -112,14 +111,16 @@ def density_map(axes: Any, truth: Floats, predicted: Floats, low: float, high: f
 
 @styled
 def true_against_predicted(
-    truth: Floats, predicted: Floats, lower: Floats, upper: Floats, title: str, note: str
+    truth: Floats, predicted: Floats, lower: Floats, upper: Floats, axis: str, title: str, note: str
 ) -> Figure:
     """Draw true against predicted values as a density map, with the 1:1 line and the interval in bins.
 
     Parameters
     ----------
     truth, predicted, lower, upper : (n,)
-        log10(sSFR / yr^-1).
+        [dex].
+    axis
+        The label with its unit.
     title
         Names the galaxies.
     note
@@ -132,7 +133,7 @@ def true_against_predicted(
     colours = figure.colorbar(density, ax=axes, pad=0.02, shrink=0.85, label="galaxies")
     colours.locator = MaxNLocator(5, integer=True)
     colours.update_ticks()
-    axes.set(xlabel=f"true {SSFR}", ylabel=f"predicted {SSFR}")
+    axes.set(xlabel=f"true {axis}", ylabel=f"predicted {axis}")
     axes.set_title(f"{plain(title)}\n{note}", fontsize=11, linespacing=1.4)
     axes.legend(loc="lower right")
     return figure

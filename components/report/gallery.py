@@ -32,7 +32,7 @@ TYPICAL = 20
 
 
 def draw(predictions: pd.DataFrame, galaxies: pd.DataFrame, reader: MapReader, spec: ImageSpec) -> Figure:
-    """Draw some galaxies of one case with true and predicted log10 sSFR.
+    """Draw some galaxies of one case with true and predicted labels.
 
     Parameters
     ----------

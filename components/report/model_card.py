@@ -30,7 +30,6 @@ def text(study: Study) -> str:
 def _what(study: Study) -> list[str]:
     model = study.models[study.best]
     spec = study.cases.specs[study.best]
-    label = study.settings.preprocessing.label
     size = f"{spec.pixels} x {spec.pixels} pixels"
     if spec.maps.pixel_kpc is not None:
         size += f" of {spec.maps.pixel_kpc:.3g} kpc"
@@ -40,8 +39,8 @@ def _what(study: Study) -> list[str]:
         else ""
     )
     return [
-        f"- Predicts: log10 of SFR / {label.mass} mass, log10(sSFR / yr^-1), with an interval that should "
-        f"hold the truth in {study.metrics['interval']:.0%} of cases.",
+        f"- Predicts: {plain(prose.label(study))}, with an interval that should hold the "
+        f"truth in {study.metrics['interval']:.0%} of cases.",
         f"- Input: {plain(', '.join(spec.channels))}, {size}; {kept}; pixel type {spec.pixel_type}, stretch "
         f"{spec.stretch}. Preprocessing is part of the model.",
         f"- Network: {plain(prose.network(model))}.",
@@ -56,7 +55,7 @@ def _data(study: Study) -> list[str]:
         f"- Source: {plain(study.origin)}." + (" The galaxies are synthetic." if study.synthetic else ""),
         f"- Split by {split.method}; groups that are kept together: {study.groups}.",
         "",
-        "| set | galaxies | groups | SFR = 0 | censored |",
+        f"| set | galaxies | groups | {study.target.zero} | censored |",
         "|---|---|---|---|---|",
     ]
     for name, counts in study.metrics["sets"].items():

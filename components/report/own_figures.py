@@ -172,7 +172,7 @@ def _best(study: Study, reader: MapReader) -> Iterator[ReportFigure]:
         "The best case: true against predicted",
         "Density of galaxies, true against predicted. Dots: median prediction and its median "
         f"{study.metrics['interval']:.0%} interval in bins of equally many galaxies.",
-        charts.true_against_predicted(truth, predicted, lower, upper, title, note),
+        charts.true_against_predicted(truth, predicted, lower, upper, study.target.axis, title, note),
         "",
     )
     yield ReportFigure(
@@ -186,8 +186,8 @@ def _best(study: Study, reader: MapReader) -> Iterator[ReportFigure]:
     yield ReportFigure(
         "gallery",
         "The best case: galaxies",
-        f"Galaxies of the {SET_NAMES[shown]} set from the most to the least star-forming, as {best} starts "
-        f"from them, with true and predicted log10(sSFR / yr^-1).{colours}",
+        f"Galaxies of the {SET_NAMES[shown]} set from the highest to the lowest {study.target.symbol}, as "
+        f"{best} sees them, with true and predicted {study.target.text}.{colours}",
         gallery.draw(held_out, study.galaxies, reader, study.cases.specs[best]),
         "narrow",
         _GALLERY_DPI,

@@ -65,7 +65,7 @@ def page(study: Study, figures: Drawings, found: Mapping[str, Table]) -> str:
     """
     return _TEMPLATE.render(
         title=f"ssfr report: {study.origin}",
-        question=f"What in a galaxy's {'image' if study.from_images else 'gas'} predicts its sSFR?",
+        question=prose.question(study),
         headline=prose.headline(study),
         badges=_badges(study),
         failed=study.failed,
@@ -111,7 +111,7 @@ def _badges(study: Study) -> list[dict[str, Any]]:
     if study.failed:
         badges.append((f"{len(study.failed)} failed", True))
     if study.preparation.get("zero_sfr"):
-        badges.append((f"{study.preparation['zero_sfr']} with SFR = 0", False))
+        badges.append((f"{study.preparation['zero_sfr']} with {study.target.zero}", False))
     return [{"text": text, "loud": loud} for text, loud in badges]
 
 
@@ -119,7 +119,7 @@ def _facts(study: Study) -> list[tuple[str, str]]:
     model = study.models[study.best]
     return [
         ("Data", study.origin),
-        ("Label", f"log10(sSFR / yr^-1), sSFR = SFR / {study.settings.preprocessing.label.mass} mass"),
+        ("Label", prose.label(study)),
         ("Model", prose.network(model)),
         ("Weights", prose.weights(model)),
         ("Best case", f"{study.best}: {study.metrics['best_case_rule']}"),
@@ -143,7 +143,9 @@ def _scores(study: Study, found: Mapping[str, Table]) -> dict[str, list[dict[str
 def _notes(study: Study) -> list[str]:
     prepared, notes = study.preparation, []
     if prepared.get("dropped_zero_sfr"):
-        notes.append(f"{prepared['dropped_zero_sfr']} galaxies with SFR = 0 were dropped (zero_sfr: drop).")
+        notes.append(
+            f"{prepared['dropped_zero_sfr']} galaxies with {study.target.zero} were dropped (zero_sfr: drop)."
+        )
     if prepared.get("pixels_in_all"):
         high, low, pixels = (prepared[f"pixels_{name}"] for name in ("clipped_high", "clipped_low", "in_all"))
         notes.append(f"8-bit pictures: {high} pixels clipped at 255 and {low} at 0, of {pixels}.")

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from ssfr.components.config import TrainingSettings
-from ssfr.components.labels.registry import label_of
 from ssfr.components.report.study import SET_NAMES, SMALL_GROUPS, Study, interval
 from ssfr.components.statistics.verdict import findings
 
 _QUESTIONS = {
-    "prediction": "Is the sSFR predicted",
+    "prediction": "Is the label predicted",
     "property": "Which property predicts it best",
     "part": "Which range of scales predicts it best",
     "combination": "Do several channels together predict it better than the best one alone",
@@ -37,6 +36,16 @@ def cases_in_words(study: Study) -> str:
     count = len(study.models)
     failed = f" ({len(study.failed)} more failed)" if study.failed else ""
     return f"{count} case{'s' if count > 1 else ''}{failed}"
+
+
+def question(study: Study) -> str:
+    """Return the question of the study, its heading."""
+    return f"What in a galaxy's {'image' if study.from_images else 'gas'} predicts its {study.target.symbol}?"
+
+
+def label(study: Study) -> str:
+    """Return what is predicted, with its unit and where it comes from."""
+    return f"{study.target.text}, of the column {study.target.column}"
 
 
 def network(model: Mapping[str, Any]) -> str:
@@ -74,8 +83,8 @@ def verdict(study: Study) -> list[str]:
     score = case["scores"][shown]["all"]
     confidence = f"{study.metrics['confidence']:.0%}"
     lines = [
-        f"On the {SET_NAMES[shown]} set ({study.size(score)}), {study.best} predicts log10 sSFR with "
-        f"RMSE {interval(score['rmse'])} dex and r = {interval(score['r'])} ({confidence} intervals)."
+        f"On the {SET_NAMES[shown]} set ({study.size(score)}), {study.best} predicts {study.target.text} "
+        f"with RMSE {interval(score['rmse'])} dex and r = {interval(score['r'])} ({confidence} intervals)."
     ]
     gain = strongest_gain(study, shown)
     if gain:
@@ -109,7 +118,7 @@ def strongest_gain(study: Study, split: str) -> tuple[str, dict[str, float | Non
 
 def caveats(study: Study) -> list[str]:
     """Return what limits the result, most important first, as plain text."""
-    settings, counts = study.settings, study.metrics["sets"]
+    counts = study.metrics["sets"]
     test = counts[study.shown_set]
     found = []
     if study.synthetic:
@@ -140,8 +149,7 @@ def caveats(study: Study) -> list[str]:
     if test["at_floor"]:
         found.append(
             f"{test['at_floor']} of the {test['galaxies']} {SET_NAMES[study.shown_set]} galaxies are "
-            f"censored (label at the floor, {label_of(settings.preprocessing.label).floor:g}): scores are "
-            "given with and without them."
+            f"censored (label at the floor, {study.target.floor:g}): scores are given with and without them."
         )
     if "baseline_cells" not in study.metrics["cases"]:
         found.append("The data have no count of gas cells: that baseline is left out.")

@@ -11,6 +11,7 @@ import pandas as pd
 
 from ssfr.components.config import Settings
 from ssfr.components.imagesets.spec import ImageSpec
+from ssfr.components.labels.registry import Label, label_of
 from ssfr.components.report.cases import CaseGroups
 from ssfr.components.statistics.differences import shown_set
 
@@ -59,6 +60,11 @@ class Study:
     rejected: pd.DataFrame
     extra_predictions: pd.DataFrame
     synthetic: bool = False
+
+    @property
+    def target(self) -> Label:
+        """What is predicted."""
+        return label_of(self.settings.preprocessing.label)
 
     @property
     def best(self) -> str:

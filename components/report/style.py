@@ -22,7 +22,6 @@ BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"  # O
 GREY, PALE, INK = "#8a8a8a", "#cfcfcf", "#222222"
 WIDTH = 5.2
 """Inches: with type of 10 to 12 pt still readable when shown 360 px wide."""
-SSFR = r"$\log_{10}$(sSFR / yr$^{-1}$)"
 
 _STYLE: dict[str, Any] = {
     "font.family": "DejaVu Sans",

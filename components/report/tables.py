@@ -290,7 +290,7 @@ def _sets(study: Study) -> Table:
     return Table(
         "sets",
         f"Galaxies of each set; groups are {study.groups}.",
-        ("set", "galaxies", "groups", "SFR = 0", "censored"),
+        ("set", "galaxies", "groups", study.target.zero, "censored"),
         tuple(
             (SET_NAMES[name], *(int(counts[key]) for key in counted))
             for name, counts in study.metrics["sets"].items()

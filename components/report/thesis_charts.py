@@ -9,11 +9,11 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from ssfr.components.labels.registry import LABELS
 from ssfr.components.report.charts import density_map
 from ssfr.components.report.style import (
     BLUE,
     INK,
-    SSFR,
     VERMILION,
     WIDTH,
     Floats,
@@ -93,16 +93,19 @@ def ssfr_histogram(labels: Floats, floor: float | None, zero: int) -> Figure:
         )
     note = f"{len(labels)} galaxies" + (f"\nand {zero} with SFR = 0" if zero else "")
     axes.text(0.02, 0.97, note, transform=axes.transAxes, va="top", fontsize=11, linespacing=1.4)
-    axes.set(xlabel=SSFR, ylabel="galaxies")
+    axes.set(xlabel=LABELS["log10_ssfr"].axis, ylabel="galaxies")
     axes.set_ylim(bottom=0.7, top=axes.get_ylim()[1] * 2.5)
     return figure
 
 
 @styled
-def training_and_predicted(train: Floats, predicted: Floats, floor: float | None, held_out: str) -> Figure:
-    """Draw histograms of the training sample's true log10 sSFR and of what was predicted for a held-out set.
+def training_and_predicted(
+    train: Floats, predicted: Floats, floor: float | None, held_out: str, axis: str
+) -> Figure:
+    """Draw histograms of the training sample's labels and of what was predicted for a held-out set.
 
-    Counts, on a logarithmic axis; `floor` marks the value to which labels were raised.
+    Counts, on a logarithmic axis; `floor` marks the value to which labels were raised; `axis` is the label
+    with its unit.
     """
     figure = Figure(figsize=(WIDTH, 3.8))
     axes = figure.subplots()
@@ -122,7 +125,7 @@ def training_and_predicted(train: Floats, predicted: Floats, floor: float | None
         axes.text(
             floor, 0.98, " floor", transform=axes.get_xaxis_transform(), ha="left", va="top", fontsize=11
         )
-    axes.set(xlim=(low, high), xlabel=SSFR, ylabel="galaxies")
+    axes.set(xlim=(low, high), xlabel=axis, ylabel="galaxies")
     axes.set_ylim(bottom=0.7)
     axes.xaxis.set_major_locator(MaxNLocator(6))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside upper left")
@@ -130,11 +133,11 @@ def training_and_predicted(train: Floats, predicted: Floats, floor: float | None
 
 
 @styled
-def comparisons(rows: Sequence[Comparison]) -> Figure:
+def comparisons(rows: Sequence[Comparison], axis: str) -> Figure:
     """Draw a row each: the density map of true against predicted with r, and the residuals with ±sigma.
 
     All rows have the same axes, so that they can be compared. A residual is predicted - true [dex], its
-    sigma the standard deviation about its mean.
+    sigma the standard deviation about its mean. `axis` is the label with its unit.
     """
     low, high = span(*(values for row in rows for values in (row.truth, row.predicted)))
     residuals = [row.predicted - row.truth for row in rows]
@@ -145,8 +148,8 @@ def comparisons(rows: Sequence[Comparison]) -> Figure:
     grid = figure.subplots(len(rows), 2, squeeze=False)
     for (left, right), row, residual in zip(grid, rows, residuals, strict=True):
         density_map(left, row.truth, row.predicted, low, high)
-        for axis in (left.xaxis, left.yaxis):
-            axis.set_major_locator(MaxNLocator(4, integer=True))
+        for ticks in (left.xaxis, left.yaxis):
+            ticks.set_major_locator(MaxNLocator(4, integer=True))
         score = "r not defined" if np.isnan(row.r) else minus(f"r = {row.r:.3f}")
         left.set_title(f"{plain(row.title)}\n{score}", fontsize=11, linespacing=1.3)
         left.set_ylabel("predicted", fontsize=11)
@@ -162,7 +165,7 @@ def comparisons(rows: Sequence[Comparison]) -> Figure:
         right.tick_params(labelsize=10)
         left.tick_params(labelsize=10)
         right.set_ylabel("galaxies", fontsize=11)
-    grid[-1][0].set_xlabel(f"true {SSFR}", fontsize=10)
+    grid[-1][0].set_xlabel(f"true {axis}", fontsize=10)
     grid[-1][1].set_xlabel("predicted − true [dex]", fontsize=10)
     return figure
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from ssfr.components.imagesets.reader import MapReader
-from ssfr.components.labels.registry import label_of
 from ssfr.components.report import gallery, thesis_charts
 from ssfr.components.report.cases import scale_label
 from ssfr.components.report.study import SET_NAMES, Study
@@ -55,7 +54,7 @@ def ssfr_per_yr(study: Study) -> pd.Series:
 def floor(study: Study) -> float | None:
     """Return the value to which labels were raised, in their unit; None where none was."""
     raised = bool(study.galaxies["at_floor"].any())
-    return label_of(study.settings.preprocessing.label).floor if raised else None
+    return study.target.floor if raised else None
 
 
 def _sfr_against_mass(study: Study) -> ReportFigure | Absent:
@@ -149,10 +148,10 @@ def _training_and_predicted(study: Study) -> ReportFigure:
     name = SET_NAMES[shown]
     return ReportFigure(
         "figure_4_1_distributions",
-        "Figure 4.1: true and predicted sSFR",
-        f"True log10 sSFR of the training sample, and what case {case} predicts for the {name} sample; "
-        "counts on a logarithmic axis.",
-        thesis_charts.training_and_predicted(train, predicted, floor(study), name),
+        f"Figure 4.1: true and predicted {study.target.symbol}",
+        f"True {study.target.text} of the training sample, and what case {case} predicts for the {name} "
+        "sample; counts on a logarithmic axis.",
+        thesis_charts.training_and_predicted(train, predicted, floor(study), name, study.target.axis),
     )
 
 
@@ -170,9 +169,10 @@ def _milestones(study: Study) -> ReportFigure:
     return ReportFigure(
         "figure_4_2_epochs",
         "Figure 4.2: true against predicted, by epochs of training",
-        f"Case {case}, {SET_NAMES[shown]} sample: log10 sSFR true against predicted with Pearson's r (the "
-        f"brighter, the more galaxies), and the difference, with red lines at its mean ± σ.{without}",
-        thesis_charts.comparisons(rows),
+        f"Case {case}, {SET_NAMES[shown]} sample: {study.target.text} true against predicted with "
+        f"Pearson's r (the brighter, the more galaxies), and the difference, with red lines at its mean ± σ."
+        f"{without}",
+        thesis_charts.comparisons(rows, study.target.axis),
     )
 
 
@@ -189,7 +189,7 @@ def _cases(study: Study, number: str, cases: Sequence[str], what: str) -> Report
         f"figure_{_file(number)}_{what.replace(' ', '_')}",
         title,
         f"{SET_NAMES[shown].capitalize()} sample, {', '.join(cases)}, from above; as figure 4.2.",
-        thesis_charts.comparisons(rows),
+        thesis_charts.comparisons(rows, study.target.axis),
     )
 
 

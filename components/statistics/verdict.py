@@ -1,4 +1,4 @@
-"""The study's verdict: is the sSFR predicted at all, by which property, and by structure of which scale."""
+"""The study's verdict: is the label predicted at all, by which property, and by structure of which scale."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def _prediction(study: PairwiseR, leader: str) -> Finding:
     if r["value"] is None or r["lower"] <= 0.0:
         value = "is not defined" if r["value"] is None else f"= {_interval(r)}"
         text = (
-            f"{leader}, the case with the highest r{chosen}, does not predict the sSFR: r {value} on "
+            f"{leader}, the case with the highest r{chosen}, does not predict the label: r {value} on "
             f"{galaxies}, which is not above 0."
         )
         others = [case for case in study.models if case != leader and is_decided(study.scores[case]["r"])]

@@ -202,7 +202,9 @@ def test_a_model_that_diverged_is_named(tmp_path, inputs):
     write_untrained(
         folder, chosen.cases[0], inputs["maps_dir"], inputs["prepared_dir"], chosen, bias=float("1e39")
     )
-    with pytest.raises(InputError, match=r"case 'composite' predicts no finite sSFR for \d+ of \d+ galaxies"):
+    with pytest.raises(
+        InputError, match=r"case 'composite' predicts no finite label for \d+ of \d+ galaxies"
+    ):
         run(tmp_path / "out", inputs, model_dirs={"composite": folder})
     assert not (tmp_path / "out" / "predictions.parquet").exists()
 

@@ -14,11 +14,14 @@ from report_samples import BANDS, FIELDS, THESIS_CASES, whole
 from ssfr.components.config import Filter
 from ssfr.components.imagesets.reader import MapReader
 from ssfr.components.imagesets.spec import ChannelScale, ImageSpec
+from ssfr.components.labels.registry import LABELS
 from ssfr.components.report import charts, comparison, gallery, pictures, thesis_charts
 from ssfr.components.report.drawing import draw
 from ssfr.components.report.own_figures import own_figures
 from ssfr.components.report.style import save
 from ssfr.components.report.thesis_figures import thesis_figures
+
+AXIS = LABELS["log10_ssfr"].axis
 
 THESIS = {
     "figure_2_8_sfr_mass",
@@ -158,7 +161,9 @@ def test_a_comparison_says_pearsons_r_and_marks_sigma():
     truth = random.normal(-10, 0.5, 400)
     predicted = truth + random.normal(0.1, 0.3, 400)
     r = float(np.corrcoef(truth, predicted)[0, 1])
-    left, right = thesis_charts.comparisons([thesis_charts.Comparison("mass", truth, predicted, r)]).axes
+    left, right = thesis_charts.comparisons(
+        [thesis_charts.Comparison("mass", truth, predicted, r)], AXIS
+    ).axes
     assert left.get_title() == f"mass\nr = {r:.3f}"
     residual = predicted - truth
     ends = [line.get_xdata()[0] for line in right.lines[:2]]
@@ -249,13 +254,13 @@ def test_samples_of_any_size_can_be_drawn(tmp_path, count):
     for number, figure in enumerate(
         (
             charts.true_against_predicted(
-                truth, predicted, predicted - 0.2, predicted + 0.2, "title", "note"
+                truth, predicted, predicted - 0.2, predicted + 0.2, AXIS, "title", "note"
             ),
             charts.residual_histogram(predicted - truth, "title"),
-            thesis_charts.training_and_predicted(truth, predicted, -13.0, "test"),
+            thesis_charts.training_and_predicted(truth, predicted, -13.0, "test", AXIS),
             thesis_charts.ssfr_histogram(truth, -13.0, 1),
             thesis_charts.sfr_against_mass(10.0**-truth, 10.0**truth),
-            thesis_charts.comparisons([thesis_charts.Comparison("title", truth, predicted, 0.5)]),
+            thesis_charts.comparisons([thesis_charts.Comparison("title", truth, predicted, 0.5)], AXIS),
         )
     ):
         save(figure, tmp_path / f"{number}.png", dpi=40)

@@ -177,7 +177,7 @@ def test_sets_counts_and_what_was_rejected_are_listed():
 
 def test_the_verdict_of_a_model_that_beats_every_baseline():
     lines = verdict(study())
-    assert "composite predicts log10 sSFR with RMSE" in lines[0]
+    assert "composite predicts log10(sSFR / yr^-1) with RMSE" in lines[0]
     assert "Its RMSE is lower than that of the strongest baseline there, ridge on radial profiles" in lines[1]
     assert "excludes zero" in lines[1]
     assert "better than every baseline" in lines[2]
