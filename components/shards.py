@@ -18,7 +18,7 @@ class Shard(NamedTuple):
 
     @property
     def label(self) -> str:
-        """What the user knows the task by."""
+        """Name of the task for the user."""
         number = f" {self.shard + 1} of {self.shards}" if self.shards > 1 else ""
         return f"projection/{self.snapshot:03d}{number}"
 

@@ -71,8 +71,8 @@ def display(console: Console) -> Iterator[Sink]:
 
 
 @dataclass
-class Heard:
-    """What a run's events said that outlasts the display."""
+class RunEvents:
+    """The errors and artifacts that a run's events reported."""
 
     path: Path
     errors: list[str] = field(default_factory=list)
@@ -97,10 +97,10 @@ class Heard:
 
 
 @contextmanager
-def following(path: Path, sink: Sink) -> Iterator[Heard]:
+def following(path: Path, sink: Sink) -> Iterator[RunEvents]:
     """Pass on the events that are appended to a file while the block runs, and keep what matters after."""
     stop = threading.Event()
-    heard = Heard(path)
+    reported = RunEvents(path)
 
     def follow() -> None:
         position = 0
@@ -113,28 +113,28 @@ def following(path: Path, sink: Sink) -> Iterator[Heard]:
                         if not line.endswith("\n"):
                             break
                         position += len(line.encode())
-                        _take(line, heard, sink)
+                        _take(line, reported, sink)
             if last_look:
                 return
 
     thread = threading.Thread(target=follow, daemon=True, name="events")
     thread.start()
     try:
-        yield heard
+        yield reported
     finally:
         stop.set()
         thread.join()
 
 
-def _take(line: str, heard: Heard, sink: Sink) -> None:
+def _take(line: str, reported: RunEvents, sink: Sink) -> None:
     try:
         event = json.loads(line)
     except json.JSONDecodeError:  # half a line, from when the disk was full
         return
     if event["kind"] == "error":
-        heard.errors.append(event["text"])
+        reported.errors.append(event["text"])
         return
     if event["kind"] == "done":
-        heard.artifacts[event["label"]] = Path(event["location"])
+        reported.artifacts[event["label"]] = Path(event["location"])
     with suppress(OSError):  # a terminal or a pipe that was closed; the work goes on
         sink.emit(event)

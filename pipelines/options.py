@@ -36,7 +36,7 @@ def preset_path(name: str) -> Path:
 
 
 def origin(preset: str, location: str, images: bool) -> str:
-    """Say what the data are called, as far as it is known before they are looked at."""
+    """Return the name of the data, for the report, from where they are."""
     *above, name = location.rstrip("/").split("/")
     if name.isdecimal() and above:  # a version of uploaded data
         name = f"{above[-1]}/{name}"

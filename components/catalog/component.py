@@ -13,7 +13,7 @@ from ssfr.components.steps.step import IMAGE
 def catalog(
     workdir: str, data: str, settings: str, repository: str, sample: Output[Dataset], tasks: int = 1
 ) -> NamedTuple("Found", [("Output", str), ("data", str), ("synthetic", bool), ("shards", list)]):  # type: ignore[valid-type]
-    """Select the galaxies of the sample; find out what later steps must know of the data.
+    """Select the galaxies of the sample; find the facts on the data that later steps need.
 
     Beside the sample it gives: `Output`, "no" if the last run did all that follows, else "yes"; `data`,
     where later steps find the same data, though others may be uploaded meanwhile; `synthetic`, whether the
@@ -23,7 +23,7 @@ def catalog(
         workdir: folder of the run.
         data: where the simulation is.
         settings: all settings, as JSON.
-        repository: of models, which the whole run is for.
+        repository: of models, which the run deploys to.
         sample: sample.parquet and funnel.csv.
         tasks: shards of a snapshot, at most.
     """

@@ -48,7 +48,7 @@ def run(output: Path, source: Source, settings: Settings, progress: Progress) ->
     settings
         The section `catalog` decides.
     progress
-        Is told the funnel.
+        Shows how many galaxies pass each cut.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""Settings of the cluster: images, room and time of every step's pod, where it runs, and what it may see."""
+"""Settings of the cluster: images, resources and time of every step's pod, where it runs, and what it may see."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ImageSettings(Section):
 
 
 class PodSettings(Section):
-    """Room and time of a step's pod."""
+    """Resources and time of a step's pod."""
 
     cpu: Positive = Field(1.0, description="[cores] that are kept for it")
     cpu_limit: Positive = Field(2.0, description="[cores] at most")

@@ -40,7 +40,7 @@ class Cost:
 
 
 class ModelSettings(Section):
-    """Settings of one model, and what is known of it without loading its network.
+    """Settings of one model, and its title and costs, without loading its network.
 
     A model is a subclass with its settings as fields, and the network class that `network` names.
     """

@@ -48,7 +48,7 @@ class DeploymentSettings(Section):
     tolerance_dex: Positive = Field(1e-4, description="[dex] served against offline")
     servers: tuple[Annotated[str, AfterValidator(check_address)], ...] = Field(
         (),
-        description="HOST:PORT of each live server that must answer as offline after a deployment, or it is undone; none: none is asked",
+        description="HOST:PORT of each live server that must answer as offline after a deployment, or it is undone; none: no live server is checked",
     )
 
 
@@ -83,5 +83,7 @@ class ServingSettings(Section):
     tls_server_ca: str | None = Field(
         None, description="client: PEM file that signed the server's certificate; None: plaintext"
     )
-    tls_client_certificate: str | None = Field(None, description="client: PEM file, where the server asks")
+    tls_client_certificate: str | None = Field(
+        None, description="client: PEM file, where the server requires one"
+    )
     tls_client_key: str | None = Field(None, description="client: PEM file of that certificate's key")

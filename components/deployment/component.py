@@ -73,7 +73,7 @@ def verification(
     deployed: Input[Artifact],
     verified: Output[Artifact],
 ) -> None:
-    """Ask the servers of deployment.servers for held-out galaxies, and undo the deployment if they differ.
+    """Compare the answers of deployment.servers with the offline predictions; undo a deployment that differs.
 
     Args:
         workdir: folder of the run, or its place in S3.

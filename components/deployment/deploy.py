@@ -14,8 +14,15 @@ import pandas as pd
 
 from ssfr.components.config import ServingSettings, Settings
 from ssfr.components.deployment.export import Example, describe, export
-from ssfr.components.deployment.held_out import CHECKED, ask, largest_difference
-from ssfr.components.deployment.promotion import Candidate, Rival, Verdict, decide, meet, study_of
+from ssfr.components.deployment.held_out import CHECKED, largest_difference, predict_served
+from ssfr.components.deployment.promotion import (
+    Candidate,
+    ChampionScore,
+    Verdict,
+    decide,
+    score_champion,
+    study_of,
+)
 from ssfr.components.errors import DamagedArtifactError, InputError
 from ssfr.components.imagesets.reader import MapReader
 from ssfr.components.models.folder import failure
@@ -62,7 +69,7 @@ def run(
     settings
         deployment, serving and storage are used.
     progress
-        Is told what was decided.
+        Shows the decision.
 
     Returns
     -------
@@ -103,7 +110,7 @@ def run(
         else:
             progress.say(f"{candidate.case} is in the repository already, as version {version}")
             shutil.copytree(here.version_path(version), candidate_dir, copy_function=os.link)
-        served = ask_server(trial, models.name, reader, settings.serving)
+        served = predict_by_own_server(trial, models.name, reader, settings.serving)
         difference = largest_difference(served, test)
         if not difference <= settings.deployment.tolerance_dex:
             raise RuntimeError(
@@ -152,15 +159,19 @@ def run(
 
 
 def still_deployed(deployed_dir: Path, repository: str, settings: Settings) -> bool:
-    """Whether a repository still says of a model what an earlier deployment of it told, and holds it."""
-    told = read_json(deployed_dir / "deployment.json")
-    models = RemoteRepository(repository, told["model"], settings.storage)
+    """Return whether a repository still holds a model under the label that an earlier deployment gave it."""
+    deployed = read_json(deployed_dir / "deployment.json")
+    models = RemoteRepository(repository, deployed["model"], settings.storage)
     now = models.read().champion
-    labelled = now.labels.get(told["label"]) == told["version"] and now.version == told["champion"]
-    return labelled and models.find(told["model_digest"]) == told["version"]
+    labelled = (
+        now.labels.get(deployed["label"]) == deployed["version"] and now.version == deployed["champion"]
+    )
+    return labelled and models.find(deployed["model_digest"]) == deployed["version"]
 
 
-def ask_server(repository: Path, name: str, reader: MapReader, settings: ServingSettings) -> Answer:
+def predict_by_own_server(
+    repository: Path, name: str, reader: MapReader, settings: ServingSettings
+) -> Answer:
     """Start our own server on a free port, and send it all galaxies of a reader over gRPC."""
     local = settings.model_copy(
         update={
@@ -181,7 +192,7 @@ def ask_server(repository: Path, name: str, reader: MapReader, settings: Serving
         problems = [status.problem for status in client.status() if status.problem]
         if problems:
             raise RuntimeError(f"the exported model can't be served: {problems[0]}")
-        return ask(client, reader)
+        return predict_served(client, reader)
 
 
 def _usable_version(
@@ -219,19 +230,21 @@ def _verdict(
     """Decide between a version and the champion, which is brought here for that."""
     if champion == version:
         return Verdict(True, "it is the champion already", {"champion": champion})
-    rival: Rival | None = None
+    champion_score: ChampionScore | None = None
     if champion is not None:
         held_out = candidate.of("promotion")
         try:
             if champion in models.versions():
                 models.bring(here, champion)
         except DamagedArtifactError as error:
-            rival = Rival(champion, problem=str(error), usable=False)
+            champion_score = ChampionScore(champion, problem=str(error), usable=False)
         else:
             with MapReader(maps_dir, galaxies.loc[held_out["galaxy"]]) as reader:
                 true = held_out["label"].to_numpy()
-                rival = meet(here.version_path(champion), description, reader, true, progress)
-    return decide(candidate, rival, settings.deployment)
+                champion_score = score_champion(
+                    here.version_path(champion), description, reader, true, progress
+                )
+    return decide(candidate, champion_score, settings.deployment)
 
 
 def _label(models: RemoteRepository, labels: Labels, version: int, case: str, verdict: Verdict) -> Labels:
@@ -257,7 +270,7 @@ def _labels_before(champion: Champion, version: int) -> dict[str, int]:
 
 
 def _shown(test: pd.DataFrame, served: Answer) -> dict[str, Any]:
-    """Return one galaxy that no model was trained on: its log10 sSFR [dex of 1/yr] thrice."""
+    """Return one galaxy that no model was trained on: its label as true, predicted offline and served."""
     return {
         "galaxy": str(test["galaxy"].iloc[0]),
         "true": float(test["label"].iloc[0]),

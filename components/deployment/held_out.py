@@ -1,4 +1,4 @@
-"""Held-out galaxies asked of a server, beside what was predicted offline."""
+"""Predictions of held-out galaxies by a server, compared with the offline ones."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ CHECKED = 64
 """Galaxies at most that are sent through a server and compared."""
 
 
-def ask(client: ModelClient, reader: MapReader, most: int | None = None) -> Answer:
-    """Send the first `most` galaxies of a reader; None: all.
+def predict_served(client: ModelClient, reader: MapReader, most: int | None = None) -> Answer:
+    """Return the answer of a server for the first `most` galaxies of a reader; None: all.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Champion or challenger: who is labelled stable, and the reason in a sentence."""
+"""Champion or challenger: the decision which version is labelled stable, and its reason in a sentence."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Candidate:
 
     @classmethod
     def read(cls, evaluation_dir: Path) -> Candidate:
-        """Read it from a finished evaluation.
+        """Read the best model of a finished evaluation.
 
         Raises
         ------
@@ -92,19 +92,19 @@ def rmse_dex(true: np.ndarray, predicted: np.ndarray) -> float:
 
 
 @dataclass(frozen=True)
-class Rival:
-    """The champion, as a challenger meets it.
+class ChampionScore:
+    """The score of the champion on a challenger's promotion galaxies.
 
     Attributes
     ----------
     version
         Its number.
     rmse_dex
-        [dex] on the challenger's promotion galaxies; None where it was not asked, or could not be.
+        [dex] None where there are no such galaxies, or the champion can't be compared.
     problem
-        Why it could not be asked.
+        Why it can't be compared; empty if it can.
     usable
-        Whether it can be loaded and answers at all.
+        Whether it can be loaded and predicts at all.
     """
 
     version: int
@@ -118,14 +118,14 @@ def study_of(settings: Settings) -> dict[str, Any]:
     return {_SPLIT: {"seed": settings.seed, **settings.preprocessing.split.model_dump(mode="json")}}
 
 
-def decide(challenger: Candidate, rival: Rival | None, settings: DeploymentSettings) -> Verdict:
+def decide(challenger: Candidate, champion: ChampionScore | None, settings: DeploymentSettings) -> Verdict:
     """Decide on a challenger.
 
     Parameters
     ----------
     challenger
         Scored on the promotion set by evaluation.
-    rival
+    champion
         The champion; None: there is none yet.
     settings
         margin_dex, require_beats_baselines.
@@ -135,33 +135,33 @@ def decide(challenger: Candidate, rival: Rival | None, settings: DeploymentSetti
     figures: dict[str, float | int | str | None] = {
         "promotion_galaxies": len(held_out),
         "challenger_rmse_dex": own if math.isfinite(own) else None,
-        "champion": rival.version if rival else None,
-        "champion_rmse_dex": rival.rmse_dex if rival else None,
+        "champion": champion.version if champion else None,
+        "champion_rmse_dex": champion.rmse_dex if champion else None,
     }
     if settings.require_beats_baselines and not challenger.beats_baselines:
         beaten_by = ", ".join(challenger.not_beaten)
         return Verdict(False, f"it does not beat every baseline on the promotion set: {beaten_by}", figures)
     if len(held_out) and not math.isfinite(own):
         return Verdict(False, "its predictions of the promotion galaxies are not all finite", figures)
-    if rival is None:
+    if champion is None:
         return Verdict(True, "it is the first champion", figures)
-    promoted, reason = _against(rival, own, len(held_out), settings.margin_dex)
+    promoted, reason = _against(champion, own, len(held_out), settings.margin_dex)
     return Verdict(promoted, reason, figures)
 
 
-def _against(rival: Rival, own: float, galaxies: int, margin_dex: float) -> tuple[bool, str]:
+def _against(champion: ChampionScore, own: float, galaxies: int, margin_dex: float) -> tuple[bool, str]:
     """Return whether a challenger with RMSE `own` [dex] replaces the champion, and why."""
-    champion = f"version {rival.version}"
-    if not rival.usable:
-        return True, f"the champion, {champion}, can't be used: {rival.problem}"
-    if rival.problem:
+    version = f"version {champion.version}"
+    if not champion.usable:
+        return True, f"the champion, {version}, can't be used: {champion.problem}"
+    if champion.problem:
         way_out = "to serve both, set another deployment.name"
-        return False, f"it can't be compared with {champion}: {rival.problem}; {way_out}"
-    if rival.rmse_dex is None:
+        return False, f"it can't be compared with {version}: {champion.problem}; {way_out}"
+    if champion.rmse_dex is None:
         return False, "there are no promotion galaxies to compare on"
-    return rival.rmse_dex - own > margin_dex, (
-        f"RMSE {own:.4f} dex on {galaxies} promotion galaxies, champion {champion} "
-        f"{rival.rmse_dex:.4f} dex, margin {margin_dex:g} dex"
+    return champion.rmse_dex - own > margin_dex, (
+        f"RMSE {own:.4f} dex on {galaxies} promotion galaxies, champion {version} "
+        f"{champion.rmse_dex:.4f} dex, margin {margin_dex:g} dex"
     )
 
 
@@ -178,9 +178,9 @@ def _differs(ours: Mapping[str, Any], theirs: Mapping[str, Any], where: str) -> 
     return ""
 
 
-def meet(
+def score_champion(
     directory: Path, description: Mapping[str, Any], reader: MapReader, true: np.ndarray, progress: Progress
-) -> Rival:
+) -> ChampionScore:
     """Run the champion's SavedModel on the promotion galaxies.
 
     Parameters
@@ -195,24 +195,24 @@ def meet(
     true : (n,)
         Their labels [dex].
     progress
-        Is given galaxies.
+        Shows the galaxies done.
     """
     version = int(directory.name)
     try:
         champion = Servable.load(directory, directory.parent.name, version)
         theirs = read_json(directory / DESCRIPTION)
     except InputError as error:
-        return Rival(version, problem=str(error), usable=False)
+        return ChampionScore(version, problem=str(error), usable=False)
     kind, name = ("maps", PREDICT_MAPS) if "maps" in description["takes"] else ("images", DEFAULT_SIGNATURE)
     signature = champion.signatures.get(name)
     if signature is None or kind not in signature.inputs:
-        return Rival(version, problem=f"it does not take {kind}")
+        return ChampionScore(version, problem=f"it does not take {kind}")
     try:
         differs = _differs(description, theirs, str(directory / DESCRIPTION))
     except InputError as error:
-        return Rival(version, problem=str(error))
+        return ChampionScore(version, problem=str(error))
     if differs:
-        return Rival(version, problem=differs)
+        return ChampionScore(version, problem=differs)
     label = label_among(description["outputs"])
     predicted = [np.empty(0)]
     with progress.task("the champion on the promotion set", len(true), "galaxies") as task:
@@ -223,5 +223,5 @@ def meet(
             task.advance(len(rows))
     answers = np.concatenate(predicted)
     if not np.isfinite(answers).all():
-        return Rival(version, problem="its predictions are not all finite", usable=False)
-    return Rival(version, rmse_dex(true, answers) if len(true) else None)
+        return ChampionScore(version, problem="its predictions are not all finite", usable=False)
+    return ChampionScore(version, rmse_dex(true, answers) if len(true) else None)

@@ -1,7 +1,7 @@
-"""Roll-out: the label stable moves to a version only if a live server answers as that version is known to.
+"""Roll-out: the label stable moves to a version only if live servers answer as stored with it.
 
-The version is labelled ``trial`` first, and asked under that label: one that can't be loaded, or answers
-otherwise, is never stable, and TF Serving moves a label only to a version that it has loaded before.
+The version is labelled ``trial`` first, and checked under that label: a version that can't be loaded, or
+answers otherwise, is never stable, and TF Serving moves a label only to a version that it has loaded before.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class KnownAnswer:
     array: np.ndarray
     """The signature's one input."""
     predicted: np.ndarray
-    """(n,) float32 [dex of 1/yr]"""
+    """(n,) float32, in the label's unit"""
     tolerance_dex: float
 
 
@@ -52,7 +52,7 @@ class Outcome:
     version, before
         That is stable now, and was; None: there was none.
     difference_dex
-        The largest between a live answer and the known one [dex].
+        The largest between a live answer and the stored one [dex].
     seconds
         That it took.
     """
@@ -83,13 +83,13 @@ def promote(
     settings
         ``rollout_s``, and how servers are reached.
     progress
-        Is told each step.
+        Shows each step.
 
     Raises
     ------
     InputError
-        No such version, a damaged one or one without known answers: nothing was changed. The servers don't
-        come to answer with it, or answer otherwise: the labels are back, and the message says so.
+        No such version, a damaged one or one without known answers: nothing was changed. The servers do
+        not answer with it in time, or answer otherwise: the labels are as before, and the message says so.
     """
     return _Rollout(repository, servers, settings, progress).move(repository.read(), version, {})
 
@@ -119,7 +119,7 @@ def rollback(
 
 
 def known_answers(folder: Path, origin: str) -> list[KnownAnswer]:
-    """Return the requests in a version folder whose answers are known.
+    """Return the requests that were stored with a version, and their answers.
 
     Raises
     ------
@@ -166,7 +166,7 @@ class _Rollout:
         progress: Progress,
     ) -> None:
         if not servers:
-            raise InputError("no server to ask; give --server HOST:PORT, once for each")
+            raise InputError("no server to check; give --server HOST:PORT, once for each")
         for server in servers:
             ModelClient.of(settings, server).close()  # a wrong address is said before anything is copied
         self._repository, self._servers, self._progress = repository, servers, progress
@@ -177,14 +177,14 @@ class _Rollout:
         started = time.monotonic()
         if version not in self._repository.versions():
             raise InputError(
-                f"{self._repository}: no whole version {version}; there are: {_listed(self._repository)}"
+                f"{self._repository}: no complete version {version}; there are: {_listed(self._repository)}"
             )
         with tempfile.TemporaryDirectory(prefix="ssfr-rollout-", dir=self._repository.scratch) as scratch:
             folder = self._repository.pull(Path(scratch), before, [version])
             known = known_answers(folder.version_path(version), f"{self._repository}/{version}")
         champion = before.champion
         if champion.version == version:
-            self._progress.say(f"version {version} is stable already; it is asked, and no label moves")
+            self._progress.say(f"version {version} is stable already; it is checked, and no label moves")
             difference = self._see(STABLE, version, known)
             return Outcome(version, version, difference, time.monotonic() - started)
         now = before

@@ -1,4 +1,4 @@
-"""Step 7: ask the live service for held-out galaxies; undo the deployment if it answers otherwise."""
+"""Step 8: check the live service on held-out galaxies; undo the deployment if it answers otherwise."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ssfr.components.config import Settings
-from ssfr.components.deployment.held_out import CHECKED, ask, largest_difference
+from ssfr.components.deployment.held_out import CHECKED, largest_difference, predict_served
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.reader import MapReader
 from ssfr.components.runtime.progress import Progress
@@ -32,7 +32,7 @@ def run(
 ) -> dict[str, Any]:
     """Compare what every server of ``deployment.servers`` answers with the offline predictions.
 
-    A version that was not promoted is not asked for: the servers hold what is stable.
+    A version that was not promoted is not checked: the servers hold the stable one.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def run(
     settings
         deployment, serving and storage are used.
     progress
-        Is told each server's answer.
+        Shows each server's largest difference.
 
     Returns
     -------
@@ -55,14 +55,14 @@ def run(
     Raises
     ------
     InputError
-        A server does not come to answer with the version within ``serving.rollout_s``, or answers
+        A server does not answer with the version within ``serving.rollout_s``, or answers
         otherwise than offline: the labels are as they were before the deployment, and the message says so.
     """
     deployed = read_json(deployed_dir / "deployment.json")
     version, label = deployed["version"], deployed["label"]
     found = {"model": deployed["model"], "version": version, "label": label, "differences_dex": {}}
     if label != STABLE:
-        progress.say(f"version {version} is not promoted: live servers answer as before, and are not asked")
+        progress.say(f"version {version} is not promoted: live servers answer as before, and are not checked")
         write_json(output / "verification.json", found)
         return found
     models = RemoteRepository(repository, deployed["model"], settings.storage, progress)
@@ -73,7 +73,7 @@ def run(
     galaxies = pd.read_parquet(prepared_dir / "galaxies.parquet").set_index("galaxy", drop=False)
     try:
         with MapReader(maps_dir, galaxies.loc[test["galaxy"]]) as reader:
-            found["differences_dex"] = _asked(reader, test, deployed, settings, progress)
+            found["differences_dex"] = _differences(reader, test, deployed, settings, progress)
     except Exception as error:
         # Whatever went wrong, a version that no live server was seen to serve rightly does not stay.
         back = _undo(models, deployed, str(error))
@@ -86,7 +86,7 @@ def run(
     return found
 
 
-def _asked(
+def _differences(
     reader: MapReader, test: pd.DataFrame, deployed: dict[str, Any], settings: Settings, progress: Progress
 ) -> dict[str, float]:
     """Return server -> largest difference [dex]."""
@@ -95,8 +95,8 @@ def _asked(
     for server in settings.deployment.servers:
         with ModelClient.of(settings.serving, server, deployed["model"], label=label) as client:
             deadline = time.monotonic() + settings.serving.rollout_s
-            client.wait_for(version, partial(ask, client, reader, 1), deadline)
-            difference = largest_difference(ask(client, reader), test)
+            client.wait_for(version, partial(predict_served, client, reader, 1), deadline)
+            difference = largest_difference(predict_served(client, reader), test)
         if not difference <= settings.deployment.tolerance_dex:
             raise InputError(
                 f"{server}: version {version} answers {difference:.3g} dex off the offline predictions, more"
@@ -112,8 +112,8 @@ def _check_label(models: RemoteRepository, label: str, version: int) -> None:
     champion = models.read().champion
     if champion.labels.get(label) == version:
         return
-    told = [entry for entry in champion.history if entry["version"] == version]
-    reason = told[-1].get("reason", "") if told else "it was moved by hand"
+    entries = [entry for entry in champion.history if entry["version"] == version]
+    reason = entries[-1].get("reason", "") if entries else "it was moved by hand"
     raise InputError(f"{models}: version {version} is not labelled {label} any more: {reason}")
 
 

@@ -116,7 +116,7 @@ class MapReader:
 
 
 class ImageSet:
-    """A case: the network's input of a reader's galaxies, computed when asked for.
+    """A case: the network's input of a reader's galaxies, computed when it is read.
 
     Parameters
     ----------

@@ -79,7 +79,7 @@ class ImageSpec(_Frozen):
         Parameters
         ----------
         case, settings
-            What the user asked for.
+            Of the run.
         maps
             What the maps are.
         scaling

@@ -36,8 +36,8 @@ def images(xp: Any, maps: Array, spec: ImageSpec) -> Array:
     Returns
     -------
     (n, P, P, C) float32
-        Standardised floats of order one (NaN has become 0, the mean); for pixel_type uint8 whole
-        numbers 0..255, as in the exported PNG.
+        Standardised floats of order one (NaN has become 0, the mean); for pixel_type uint8 integers
+        0..255, as in the exported PNG.
     """
     if spec.pixel_type == "uint8":
         return _eight_bit_case(xp, eight_bits(xp, composite(xp, maps, spec)), spec)
@@ -145,7 +145,7 @@ def composite(xp: Any, maps: Array, spec: ImageSpec) -> Array:
 
 
 def eight_bits(xp: Any, picture: Array) -> Array:
-    """Return whole numbers 0..255 as float32: clipped, then truncated as a cast to uint8 does (fault 8)."""
+    """Return integers 0..255 as float32: clipped, then truncated as a cast to uint8 does (fault 8)."""
     return xp.floor(xp.clip(picture, 0.0, 255.0))
 
 
@@ -183,7 +183,7 @@ def pil_gaussian_blur(xp: Any, layer: Array, sigma_px: float, pixels: int) -> Ar
     xp
         ``numpy`` or ``keras.ops``.
     layer : (n, P, P)
-        Whole numbers 0..255, as floats.
+        Integers 0..255, as floats.
     sigma_px
         PIL's ``radius``, the standard deviation [px].
     pixels
@@ -192,7 +192,7 @@ def pil_gaussian_blur(xp: Any, layer: Array, sigma_px: float, pixels: int) -> Ar
     Returns
     -------
     (n, P, P) float32
-        Whole numbers 0..255.
+        Integers 0..255.
     """
     radius, inner_weight, edge_weight = _extended_box(sigma_px)
 
@@ -245,7 +245,7 @@ def gaussian_matrix(pixels: int, sigma_px: float) -> np.ndarray:
 def _extended_box(sigma_px: float) -> tuple[int, int, int]:
     """Return the radius of a box [px], and the 24-bit weights of its pixels and of the two beside it.
 
-    Follows BoxBlur.c of PIL in single precision, since the weights are cut to whole numbers.
+    Follows BoxBlur.c of PIL in single precision, since the weights are cut to integers.
     """
     single = np.float32
     sigma2 = single(sigma_px) * single(sigma_px) / single(3)

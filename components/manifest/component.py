@@ -17,7 +17,7 @@ def manifest(
     status: PipelineTaskFinalStatus,
     summary: Output[Markdown],
 ) -> None:
-    """Write what was asked, what became of it, and which artifacts are whole.
+    """Write the run's arguments, how it ended, and which artifacts are complete.
 
     Args:
         workdir: folder of the run, or its place in S3.
@@ -38,7 +38,9 @@ def manifest(
     from ssfr.components.storage.opening import open_store
 
     parsed = parse_settings_json(settings)
-    asked = {"workdir": workdir, "data": data, "origin": origin, "repository": repository}
-    said = {"job": job, "state": status.state, "error": status.error_message or ""}
-    record = run(open_store(workdir, parsed.storage), run_name(settings), parsed, settings, asked, said)
+    arguments = {"workdir": workdir, "data": data, "origin": origin, "repository": repository}
+    status_of = {"job": job, "state": status.state, "error": status.error_message or ""}
+    record = run(
+        open_store(workdir, parsed.storage), run_name(settings), parsed, settings, arguments, status_of
+    )
     Path(summary.path).write_text(page(record))

@@ -1,4 +1,4 @@
-"""Last, whatever happened: what a run was asked, what became of it, and which artifacts are whole."""
+"""The last task, whatever happened: a run's arguments, how it ended, and which artifacts are complete."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ssfr.components.storage.store import Store
 SUCCEEDED = "SUCCEEDED"
 """As Kubeflow says it."""
 _OF_SHARDS = ("artifact", "bytes", "seconds", "started")
-"""What is told of each: there may be hundreds, and the rest is in the artifact's own manifest."""
+"""Entries kept of each shard: there may be hundreds, and the rest is in the artifact's own manifest."""
 
 
 def run(
@@ -23,7 +23,7 @@ def run(
     run_name: str,
     settings: Settings,
     given: str,
-    asked: dict[str, str],
+    arguments: dict[str, str],
     status: dict[str, str],
 ) -> dict[str, Any]:
     """Write the run's manifest to the store, as ``runs/<run>/run.json``, and return it.
@@ -36,7 +36,7 @@ def run(
         Under which the steps noted their artifacts.
     settings, given
         Of the run, and as they came.
-    asked
+    arguments
         The pipeline's other arguments.
     status
         What Kubeflow says: its own name of the run, the state, and why it failed.
@@ -53,11 +53,11 @@ def run(
     steps = begun | drawn | noted(store, run_name, ["projection", "preprocessing", *later])
     first = steps.get("catalog") or steps.get("ingest")
     if status["state"] == SUCCEEDED and first is not None and "deployment" in steps:
-        write_ended(store, run_name, first["artifact"], given, asked["repository"])
+        write_ended(store, run_name, first["artifact"], given, arguments["repository"])
     record = {
         "run": run_name,
         **status,
-        **asked,
+        **arguments,
         "written": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "settings": settings.model_dump(mode="json"),
         "steps": steps,

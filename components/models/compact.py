@@ -36,7 +36,7 @@ def build_compact(
     A galaxy's SFR is a sum over its gas of a steep local function, and the label its logarithm. So a
     function of single pixels is learned first and summed over the image in two ways, mean and
     log-mean-exp; convolutions on coarser and coarser images add structure, and are dropped out as a
-    whole block of sums, since with a few hundred galaxies they are what overfits. There is no
+    complete block of sums, since with a few hundred galaxies they are what overfits. There is no
     normalisation by statistics of the batch (noisy) or of the image (it would remove how much gas there
     is). `seed` is that of the dropout.
     """

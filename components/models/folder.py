@@ -6,7 +6,7 @@ milestones/EPOCH/                       the first seed's network as it was after
 audit/random, audit/tree, audit/halo    networks of the leakage audit, where the case has one
 failed.json                             in place of model.json: the training broke down, and why
 
-Each of these is a whole model folder by itself.
+Each of these is a complete model folder by itself.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Kind = Literal["seeds", "milestones", "audit"]
 
 
 def write_model(directory: Path, description: dict[str, Any], weights: Sequence[np.ndarray]) -> None:
-    """Write weights and description; model.json comes last, so that it marks a whole folder."""
+    """Write weights and description; model.json comes last, so that it marks a complete folder."""
     arrays: dict[str, Any] = {f"{i:03d}": array for i, array in enumerate(weights)}
     with atomic_file(directory / WEIGHTS) as part, part.open("wb") as stream:
         np.savez(stream, **arrays)
@@ -49,8 +49,8 @@ def failure(directory: Path) -> str | None:
     return str(read_json(path)["reason"]) if path.is_file() else None
 
 
-def is_whole(directory: Path) -> bool:
-    """Whether training has written the whole of a model folder, and its weights are undamaged."""
+def is_complete(directory: Path) -> bool:
+    """Return whether training has completed a model folder, and its weights are undamaged."""
     weights = directory / WEIGHTS
     if not (directory / DESCRIPTION).is_file() or not weights.is_file():
         return False

@@ -19,7 +19,7 @@ def calibrate(
     Parameters
     ----------
     labels, mean : (n,)
-        True and predicted log10 sSFR [dex of 1/yr].
+        True and predicted labels.
     sigma : (n,) or None
         Predicted standard deviation [dex]; None for a network that predicts none.
     probability

@@ -15,7 +15,7 @@ def traced(graph: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return `graph` run as the SavedModel runs it, so that both round alike.
 
     One call at a time, TensorFlow rounds otherwise: a pixel of an 8-bit image can then fall on the other
-    side of a whole number, which moved a prediction by 4e-4 dex. One by one it is
+    side of an integer, which moved a prediction by 4e-4 dex. One by one it is
     slower, too, by a seventh. Other backends cannot export, and stay.
     """
     if keras.config.backend() != "tensorflow":

@@ -196,17 +196,17 @@ class Predictor:
         return self.answers(features, count)
 
     def features(self, network_input: Any) -> tuple[Any, Any]:
-        """Return what the trained part sees of images, at least one row, and how many rows are asked for.
+        """Return the features of images, at least one row of them, and the number of images.
 
         TensorFlow's fused convolutions fail on an empty batch, so the network always sees one row.
         """
         count = ops.shape(network_input)[0]
         blank = ops.zeros((1, *network_input.shape[1:]), dtype=network_input.dtype)
-        known = network_input.shape[0]
-        if known is None:
+        rows_given = network_input.shape[0]
+        if rows_given is None:
             rows = ops.cond(count > 0, lambda: network_input, lambda: blank)
         else:
-            rows = network_input if known else blank
+            rows = network_input if rows_given else blank
         return self.network.frozen.run(rows), count
 
     def answers(self, features: Any, count: Any) -> Outputs:

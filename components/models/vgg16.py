@@ -42,7 +42,7 @@ class Vgg16(Architecture[Vgg16Settings]):
     def begin(self, trained: keras.Model, features: np.ndarray) -> float:
         """Choose the sign of the head's filter, and return the size of the features.
 
-        Steps of an optimizer know nothing of that size, which differs by backbone.
+        The steps of an optimizer do not scale with that size, which differs by backbone.
         """
         wake_head(trained, features)
         return float(np.sqrt(np.mean(features**2))) or 1.0

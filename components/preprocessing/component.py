@@ -14,7 +14,7 @@ def ingest(workdir: str, data: str, settings: str, repository: str, catalogue: O
         workdir: folder of the run.
         data: the folder.
         settings: all settings, as JSON.
-        repository: of models, which the whole run is for.
+        repository: of models, which the run deploys to.
         catalogue: what steps 1 and 2 would have made: sample.parquet and maps-images-*.h5.
     """
     from pathlib import Path

@@ -35,13 +35,13 @@ def run(output: Path, folder: Path, settings: Settings, progress: Progress) -> d
     ----------
     output
         Gets ``sample.parquet``, ``maps-images-KKK.h5`` (uint8 red, green, blue), ``projection.csv`` and
-        ``rejected.csv``. Whole files of a killed call are kept.
+        ``rejected.csv``. Finished files of a killed call are kept.
     folder
         With the table and the folder of images that `settings.preprocessing.images` names.
     settings
         `preprocessing.images`, and `projection.pixels`: the side that every picture must have.
     progress
-        Told how far this is.
+        Shows the images done.
 
     Returns
     -------

@@ -127,7 +127,7 @@ def _thesis_candidates(path: Path) -> pd.DataFrame:
         raise InputError(f"{path}: {len(ssfr)} snapshots, {sum(map(len, ssfr))} galaxies; expected some")
     subhalo, value = np.concatenate(ids), np.concatenate(ssfr).astype(np.float64)
     if np.any(subhalo != subhalo.astype(np.int64)) or np.any(subhalo < 0):
-        raise InputError(f"{path.with_name('valid.pkl')}: expected subhalo ids, whole numbers from 0")
+        raise InputError(f"{path.with_name('valid.pkl')}: expected subhalo ids, integers from 0")
     subhalo = subhalo.astype(np.int64)
     snapshot = THESIS_LAST_SNAPSHOT - np.repeat(np.arange(len(ids)), [len(part) for part in ids])
     files = [f"Snap{number}ID{identity}.png" for number, identity in zip(snapshot, subhalo, strict=True)]

@@ -42,7 +42,7 @@ def run(
         Its `preprocessing`, `cases` and `seed` are used; with `evaluation.audit_case` there are columns
         for the leakage audit too.
     progress
-        Told how far this is.
+        Shows the galaxies done.
 
     Returns
     -------
@@ -205,7 +205,7 @@ def export(
     folder: Path,
     progress: Progress,
 ) -> dict[str, Any]:
-    """Make every 8-bit picture, count what it clips, and write it as ``GALAXY.png`` if asked for.
+    """Make every 8-bit picture and count clipped pixels; write GALAXY.png with preprocessing.export_png.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """What brings channels to order one: softening, mean and scatter, or maxima, seen on the training set.
 
-Pixels are counted in bins of log10 abs(x), by sign. Counts are whole numbers, so the fit is the same
+Pixels are counted in bins of log10 abs(x), by sign. Counts are integers, so the fit is the same
 in whatever order and batches the maps come, and needs one pass and no map in memory but the batch.
 """
 
@@ -87,7 +87,7 @@ def fit_scales(
     cases, settings
         What is fitted: the filter changes a channel's distribution, so each case has its own.
     progress
-        Told how far this is.
+        Shows the galaxies done.
 
     Returns
     -------

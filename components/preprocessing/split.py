@@ -57,8 +57,8 @@ def split(sample: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.DataFr
 def audit_splits(sample: pd.DataFrame, settings: SplitSettings, seed: int) -> pd.DataFrame:
     """Split once more in each of the ways that the leakage audit compares.
 
-    The sets are of equal size in all of them, to one group, so that a score differs by who is in the
-    training set alone: groups fill the test set in the order of their hash, then the validation set.
+    The sets are of equal size in all of them, to one group, so that scores differ only by the galaxies of the
+    training set: groups fill the test set in the order of their hash, then the validation set.
     Galaxies of the promotion set train here.
 
     Returns
@@ -86,7 +86,7 @@ def group_keys(sample: pd.DataFrame, method: str) -> list[str]:
     """Return the name of every galaxy's group.
 
     The merger tree where there is one, else the halo (fault 12); with method ``random`` the galaxy
-    itself. In an image catalogue the value of its `group_column`, which the user asked to keep together,
+    itself. In an image catalogue the value of its `group_column`, whose equal values are kept together,
     stands for the tree, and the file for the halo, whatever the method is.
     """
     if method == "random" and "file" not in sample:

@@ -21,7 +21,7 @@ from ssfr.components.errors import InputError, LockedError
 _LOOK_S = 1.0
 """[s] between two looks at whether a process is still there."""
 _TICK_S = 0.02
-"""[s] by which the start of a process is known too early."""
+"""[s] by which the kernel dates the start of a process too early."""
 
 
 def die_with(pid: int) -> None:
@@ -41,7 +41,7 @@ def die_with(pid: int) -> None:
 
 
 def _waits_for(pid: int) -> Callable[[], object]:
-    """Return what waits until a process is gone: by the kernel, or where it can't be asked, by looking."""
+    """Return a function that waits until a process is gone."""
     try:
         descriptor = os.pidfd_open(pid)
     except ProcessLookupError:
@@ -62,7 +62,7 @@ def _look_until_gone(pid: int) -> None:
 
 
 def _started_s() -> float:
-    """Return when this process was started [s since the machine was]; infinity where that isn't told."""
+    """Return when this process was started [s since the machine was]; infinity where not available."""
     try:
         fields = Path("/proc/self/stat").read_text().rsplit(")", 1)[1].split()
     except OSError:
@@ -122,8 +122,8 @@ def locked(path: Path, what: str, wait_s: float = 0.0) -> Iterator[None]:
 def owner_on_this_machine(path: Path) -> int | None:
     """Return the process on this machine that started this one under a lock, None if there is none.
 
-    The file outlives its owner, whose number another process may have by now: only who still holds the
-    lock counts. An owner that ends by itself empties the file.
+    The file outlives its owner, whose number another process may have by now: only a process that still holds
+    the lock counts. An owner that ends by itself empties the file.
 
     Raises
     ------
@@ -150,7 +150,7 @@ def owner_on_this_machine(path: Path) -> int | None:
 
 
 def lock_owner(path: Path) -> dict[str, object]:
-    """Return who wrote the lock file: {"pid": int, "host": str}; a half-written file names nobody."""
+    """Return the owner in a lock file, {"pid": int, "host": str}; "?" for both if half-written."""
     try:
         owner: dict[str, object] = json.loads(path.read_text())
     except (OSError, json.JSONDecodeError):

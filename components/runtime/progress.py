@@ -40,20 +40,20 @@ class Progress:
         self._sink.emit({"kind": "warn", "text": text})
 
     def error(self, text: str) -> None:
-        """Tell the user why the work ends."""
+        """Report why the work ends."""
         self._sink.emit({"kind": "error", "text": text})
 
     def start(self, label: str) -> None:
-        """Tell that a step begins."""
+        """Report that a step begins."""
         self._sink.emit({"kind": "start", "label": label, "text": f"{label}: starts"})
 
     def done(self, label: str, location: str) -> None:
-        """Tell that an artifact is whole, and where it is."""
-        self._sink.emit({"kind": "done", "label": label, "text": f"{label}: whole", "location": location})
+        """Report that an artifact is complete, and where it is."""
+        self._sink.emit({"kind": "done", "label": label, "text": f"{label}: done", "location": location})
 
     @contextmanager
     def task(self, label: str, total: float, unit: str, done: float = 0) -> Iterator[Task]:
-        """Report on work whose length is known: `total` in `unit`, `done` from an earlier, killed run."""
+        """Report on work of `total` in `unit`; `done` is from an earlier, killed run."""
         task = Task(self._sink, label, total, unit, done)
         yield task
         task.finish()

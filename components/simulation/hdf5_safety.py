@@ -1,6 +1,6 @@
 """Look at an HDF5 file before reading it: refuse what is damaged, leads outside, or declares too much.
 
-HDF5 follows external links and virtual datasets without asking, and allocates what a file declares, not
+HDF5 follows external links and virtual datasets by itself, and allocates what a file declares, not
 what it holds. A survey reads names, shapes and storage sizes only, and is made once a file.
 """
 
@@ -50,7 +50,7 @@ class Declared(NamedTuple):
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the whole dataset, unpacked."""
+        """Bytes of the full dataset, unpacked."""
         return math.prod(self.shape) * self.dtype.itemsize
 
 
@@ -113,7 +113,7 @@ class Survey:
         return name in self._header
 
     def count(self, *names: str) -> int:
-        """Return a header attribute that counts something: one whole number, not negative."""
+        """Return a header attribute that counts something: one integer, not negative."""
         value = self.attribute(*names)
         if value.size != 1 or value.item() != int(value.item()) or value.item() < 0:
             raise InputError(f"{self.path}: Header/{names[0]} is {value}, expected a count")

@@ -1,4 +1,4 @@
-"""Artifacts of a run: written whole or not at all, digested, found again by what made them."""
+"""Artifacts of a run: written completely or not at all, digested, found again by what made them."""
 
 from __future__ import annotations
 
@@ -151,12 +151,12 @@ def listed(folder: Path, paths: Iterable[Path]) -> dict[str, dict[str, Any]]:
 
 def publish(staging: Path, final: Path, description: Mapping[str, Any]) -> None:
     """Digest every file in `staging`, add the manifest, and rename the folder to `final` in one step."""
-    whole = [
+    finished = [
         path
         for path in sorted(staging.rglob("*"))
         if path.is_file() and path.name != MANIFEST and not path.name.endswith(".part")
     ]
-    files = listed(staging, whole)
+    files = listed(staging, finished)
     for leftover in staging.rglob("*.part"):
         leftover.unlink()
     write_json(staging / MANIFEST, {**description, "files": files})

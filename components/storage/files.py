@@ -137,7 +137,7 @@ def _settle_on_disk(stream: IO[bytes]) -> None:
 def staged(final: Path, orphan_age_h: float) -> Iterator[Path]:
     """Give an empty folder beside `final` that the block fills and renames; otherwise it is removed.
 
-    What killed processes left there goes too, once it is old enough to be nobody's.
+    What killed processes left there goes too, once it is older than any upload.
     """
     staging = final.with_name(f".{final.name}.{uuid.uuid4().hex}{PART_SUFFIX}")
     try:
@@ -163,7 +163,7 @@ def settle(staging: Path, final: Path) -> bool:
 
 
 def remove_orphan(leftover: Path, orphan_age_h: float) -> bool:
-    """Remove a staging folder that nobody has written to for long; return whether it was one."""
+    """Remove a staging folder that was not written to for long; return whether it was one."""
     try:
         times = [path.lstat().st_mtime for path in (leftover, *leftover.rglob("*"))]
     except FileNotFoundError:  # its owner finished just now

@@ -1,7 +1,7 @@
-"""What each run made or found whole, step by step: small documents beside the artifacts.
+"""What each run made or found finished, step by step: small documents beside the artifacts.
 
-On a cluster no step sees another's pod, and the task that runs last, whatever happened, is told of no
-artifact; both know the run and the store.
+On a cluster no step sees another's pod, and the task that runs last, whatever happened, is given no
+artifact; both have the run's name and the store.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def run_name(settings: str) -> str:
 
 
 def note(store: Store, run: str, label: str, key: str, told: Mapping[str, Any] | None = None) -> None:
-    """Write down that a step's artifact is whole.
+    """Write down that a step's artifact is complete.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def note(store: Store, run: str, label: str, key: str, told: Mapping[str, Any] |
     run
         See `run_name`.
     label
-        What the user knows the step by, as training/composite.
+        Name of the step for the user, as training/composite.
     key
         Of the artifact in the store.
     told
@@ -80,7 +80,7 @@ def ended(store: Store, catalogue: str, settings: str, repository: str) -> str |
     """Return the last run that ended with these settings and this repository, arguments as `write_ended`.
 
     None if there was none, or it had other data or other code: what it left may be another model, also
-    where a run before it had the same. Who is found is written anew, lest `forget` take it for old.
+    where a run before it had the same. The run that is found is written anew, lest `forget` take it for old.
     """
     name = _ending(settings, repository)
     document = store.read_document(name)
@@ -142,7 +142,7 @@ def _ending(settings: str, repository: str) -> str:
 
 
 def _mark(catalogue: str) -> str:
-    """Return the digest of what a whole run depends on besides."""
+    """Return the digest of the data and the code of a run."""
     return sha256_json([catalogue, every_code_digest()])
 
 
@@ -151,7 +151,7 @@ def _entry(run: str, label: str) -> str:
 
 
 def artifacts_of_newest(store: Store, keep: int) -> set[str]:
-    """Return the keys of the artifacts that the newest `keep` runs made or found whole."""
+    """Return the keys of the artifacts that the newest `keep` runs made or found finished."""
     found = (store.read_document(name) for names in _newest(store, keep).values() for name in names)
     return {document.data["artifact"] for document in found if document is not None}
 

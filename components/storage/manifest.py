@@ -16,7 +16,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NAME_LENGTH = 512
 _WORD_LENGTH = 255
 REMAKE = "remove its folder and run again"
-"""The way out of a damaged artifact, where nothing better is known."""
+"""The way out of a damaged artifact, where the caller has no better one."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ def files_of(
             raise InputError(
                 f"{origin}: names {name[:200]!r}, which can't be a file in the artifact's folder; {way_out}"
             )
-        whole = type(entry.bytes) is int and entry.bytes >= 0 and isinstance(entry.sha256, str)
-        if not whole or not _SHA256.fullmatch(entry.sha256):
+        described = type(entry.bytes) is int and entry.bytes >= 0 and isinstance(entry.sha256, str)
+        if not described or not _SHA256.fullmatch(entry.sha256):
             raise InputError(f"{origin}: has no size and SHA-256 for {name[:200]!r}; {way_out}")
     return files if only is None else {name: files[name] for name in files if name in only}
 
@@ -98,7 +98,7 @@ def manifest_in(folder: Path) -> bytes:
     except OSError as error:
         reason = error.strerror
         raise InputError(
-            f"{folder}: no whole artifact, {MANIFEST} can't be read: {reason}; {REMAKE}"
+            f"{folder}: no complete artifact, {MANIFEST} can't be read: {reason}; {REMAKE}"
         ) from None
 
 

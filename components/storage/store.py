@@ -160,7 +160,7 @@ class Store(Protocol):
         """Return the documents in the folder `prefix` and below: name -> when last written [s since 1970]."""
 
     def remove_document(self, name: str) -> None:
-        """Remove a document that nobody writes any more; absent is no error."""
+        """Remove a document that is not written any more; absent is no error."""
 
 
 def check_document(name: str) -> str:

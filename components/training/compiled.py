@@ -1,4 +1,4 @@
-"""A training step, compiled: the only lines of training that know Keras' backend."""
+"""A training step, compiled: the only lines of training that depend on Keras' backend."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Step:
     """One optimizer step after another, on a network whose weights lie end to end in one variable.
 
     An optimizer's work on one long vector is a few operations, on fourteen arrays it is hundreds; with
-    that, the whole step is one compiled call. It is the mathematics of `keras.Model.train_on_batch`.
+    that, the complete step is one compiled call. It is the mathematics of `keras.Model.train_on_batch`.
 
     Parameters
     ----------

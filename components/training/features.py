@@ -31,7 +31,7 @@ class FeatureFile:
     Attributes
     ----------
     path
-        Of the .npy file. bfloat16, which .npy does not know, is stored as its 16 bits.
+        Of the .npy file. bfloat16, which .npy does not have, is stored as its 16 bits.
     row_shape
         Of one galaxy's features.
     dtype
@@ -52,8 +52,8 @@ class FeatureFile:
 
     def rows_done(self) -> int:
         """Return how many rows are on the disk for good."""
-        whole = self.path.is_file() and self._journal.is_file()
-        return int(read_json(self._journal)["rows"]) if whole else 0
+        begun = self.path.is_file() and self._journal.is_file()
+        return int(read_json(self._journal)["rows"]) if begun else 0
 
     def fill(self, count: int, batch: int, compute: Callable[[slice], np.ndarray]) -> None:
         """Compute and append the rows that are missing.
@@ -81,7 +81,7 @@ class FeatureFile:
                 write_json(self._journal, {"rows": rows.stop})
 
     def open(self) -> np.ndarray:
-        """Return the whole array, (count, *row_shape), as a read-only memory map."""
+        """Return the array, (count, *row_shape), as a read-only memory map."""
         stored = np.load(self.path, mmap_mode="r", allow_pickle=False)
         return stored.view(ml_dtypes.bfloat16) if self.dtype == "bfloat16" else stored
 
@@ -116,7 +116,7 @@ def compute_features(
     batch: int,
     progress: Progress,
 ) -> None:
-    """Run the frozen part of a network over a whole image set, once.
+    """Run the frozen part of a network over an image set, once.
 
     Parameters
     ----------

@@ -36,7 +36,7 @@ class Fit:
     seed
         Of its first weights, its dropout, the order of galaxies and their turns.
     split
-        Column of galaxies.parquet that says who trains and who validates.
+        Column of galaxies.parquet that names the training and the validation galaxies.
     milestones
         Epochs after which it is kept as well.
     """

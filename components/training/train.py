@@ -21,7 +21,7 @@ from ssfr.components.models.architecture import Architecture, Frozen, architectu
 from ssfr.components.models.folder import (
     HISTORY,
     failure,
-    is_whole,
+    is_complete,
     members,
     read_description,
     write_failure,
@@ -38,7 +38,7 @@ from ssfr.components.training.plan import Fit, find_case, fits, read_galaxies, r
 from ssfr.components.training.runtime import prepare_backend
 
 _UNFINISHED = "unfinished"
-"""Folder of features and checkpoints; gone when the last network is whole."""
+"""Folder of features and checkpoints; removed when the last network is complete."""
 _LOOK = 256
 """Training galaxies that set the start of the head."""
 _NEXT_START = 1_000_003
@@ -75,7 +75,7 @@ def run(
     case_name
         Among `settings.cases`.
     settings
-        Of the whole run; seed, cases, preprocessing, training, evaluation.interval and
+        Of the run; seed, cases, preprocessing, training, evaluation.interval and
         evaluation.audit_case are used.
     progress
         Is given images, then epochs.
@@ -120,10 +120,10 @@ def run(
 
 
 def _remaining(planned: Sequence[Fit]) -> list[Fit]:
-    """Return what is neither whole nor broken down; nothing if it is the primary that broke down."""
+    """Return the fits that are neither complete nor broken down; none if the primary one broke down."""
     if failure(planned[0].folder):
         return []
-    return [one for one in planned if not (is_whole(one.folder) or failure(one.folder))]
+    return [one for one in planned if not (is_complete(one.folder) or failure(one.folder))]
 
 
 def _prepare(

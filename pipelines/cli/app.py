@@ -28,7 +28,7 @@ from ssfr.pipelines.kubeflow.submit import follow, submit
 from ssfr.pipelines.options import Overrides, Preset, parse_overrides, preset_path
 
 app = typer.Typer(
-    help="What in a galaxy's gas knows about its star formation?",
+    help="What in a galaxy's gas predicts its star formation?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -113,7 +113,7 @@ def run(
     ] = None,
     overrides: Overrides = None,
 ) -> None:
-    """Do the whole study on this machine: from galaxies to a model in service."""
+    """Do the study on this machine: from galaxies to a model in service."""
     from ssfr.pipelines import local
     from ssfr.pipelines.display import display
     from ssfr.pipelines.local.demo import demo_universe, show_prediction

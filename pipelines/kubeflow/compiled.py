@@ -15,7 +15,7 @@ from ssfr.components.errors import InputError, nearest
 _SUFFIXES = (".yaml", ".yml")
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "STRING": ((str,), "text"),
-    "NUMBER_INTEGER": ((int,), "a whole number"),
+    "NUMBER_INTEGER": ((int,), "an integer"),
     "NUMBER_DOUBLE": ((int, float), "a number"),
     "BOOLEAN": ((bool,), "true or false"),
     "LIST": ((list,), "a list"),
@@ -111,13 +111,13 @@ class CompiledPipeline:
         Raises
         ------
         InputError
-            A parameter that it doesn't know, one of another type, or one that is missing.
+            A parameter that it does not have, one of another type, or one that is missing.
         """
         for key, value in given.items():
             if key not in self.types:
                 raise InputError(f"{origin}: {self.name} has no parameter '{key}'{nearest(key, self.types)}")
             types, expected = _TYPES.get(self.types[key], ((object,), ""))
-            truth = int in types and isinstance(value, bool)  # which to Python is a whole number
+            truth = int in types and isinstance(value, bool)  # which to Python is an integer
             if truth or not isinstance(value, types):
                 raise InputError(f"{origin}: parameter '{key}': expected {expected}, found {value!r:.60}")
         missing = sorted(self.required - given.keys())

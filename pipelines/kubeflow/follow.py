@@ -149,7 +149,7 @@ def _patiently(kubeflow: Kubeflow, number: str, progress: Progress, poll_s: floa
             if not error.passing or time.monotonic() - since > patience_s:
                 raise
             if not warned:
-                progress.warn(f"{error}; the run goes on, and we go on asking")
+                progress.warn(f"{error}; the run goes on, and its state is read again")
                 warned = True
             time.sleep(poll_s)
         else:

@@ -1,4 +1,4 @@
-"""Commands of who runs the service: upload, clean, model-sync, promote, rollback."""
+"""Commands for running the service: upload, clean, model-sync, promote, rollback."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Estimate:
     map_bytes
         Of the maps, before compression.
     feature_bytes
-        Of the features of the cases that are trained at the same time; they go when a case is whole.
+        Of the features of the cases that are trained at the same time; removed when a case is done.
     settings
         Of the run.
     """

@@ -34,7 +34,7 @@ from ssfr.components.steps.step import EVENTS, LOCK
 from ssfr.components.storage.artifact import STAGING, atomic_file, read_json, write_json
 from ssfr.components.storage.manifest import MANIFEST
 from ssfr.components.training.plan import check_settings
-from ssfr.pipelines.display import Heard, following
+from ssfr.pipelines.display import RunEvents, following
 from ssfr.pipelines.local.estimate import check_disk, estimate
 from ssfr.pipelines.options import origin
 from ssfr.pipelines.placement import OnThisMachine
@@ -58,7 +58,7 @@ class Data:
 
     @property
     def synthetic(self) -> bool:
-        """Whether the galaxies are made up; of pictures, whatever lies beside them, nobody knows."""
+        """Whether the galaxies are those of the synthetic universe; an image catalogue does not say."""
         return not self.images and is_synthetic(self.location)
 
     @staticmethod
@@ -133,7 +133,7 @@ def run(
     repository
         Folder of served models; by default ``models`` in `workdir`.
     until
-        Last step to do; manifest.json, which is of a whole run, is then called manifest-STEP.json.
+        Last step to do; manifest.json, which is of a complete run, is then called manifest-STEP.json.
 
     Raises
     ------
@@ -168,17 +168,17 @@ def run(
         started = time.time()
         events = workdir / EVENTS
         events.unlink(missing_ok=True)
-        with RunLog(workdir / LOG) as log, following(events, sink) as heard:
+        with RunLog(workdir / LOG) as log, following(events, sink) as reported:
             for last, pipeline in stages.items():
                 failure = _run_kfp(pipeline, arguments, workdir, log)
                 if failure is not None:
                     break
                 if last == first and until != first:
-                    _announce(heard, first, settings, workdir, sink)
+                    _announce(reported, first, settings, workdir, sink)
         if failure is not None:
-            _explain(failure, heard, log)
-        outcome = _outcome(workdir, heard.artifacts)
-        # A run that stops early does not take the place of a whole one.
+            _explain(failure, reported, log)
+        outcome = _outcome(workdir, reported.artifacts)
+        # A run that stops early does not take the place of a complete one.
         manifest = MANIFEST if until is None else f"manifest-{until}.json"
         _write_manifest(workdir / manifest, settings, data, arguments, outcome, started)
         if until is None:
@@ -186,17 +186,17 @@ def run(
         return outcome
 
 
-def _announce(heard: Heard, first: str, settings: Settings, workdir: Path, sink: Sink) -> None:
-    """Say how long the rest will take, once the sample is known, and stop if the disk is too small."""
-    folder = heard.wait_for(first)
+def _announce(reported: RunEvents, first: str, settings: Settings, workdir: Path, sink: Sink) -> None:
+    """Say how long the rest will take, from the size of the sample, and stop if the disk is too small."""
+    folder = reported.wait_for(first)
     needed = estimate(folder, settings)
     Progress(sink).say(str(needed))
     check_disk(needed, workdir)
 
 
-def _explain(failure: str, heard: Heard, log: RunLog) -> NoReturn:
-    if heard.errors:
-        raise InputError(heard.errors[0])
+def _explain(failure: str, reported: RunEvents, log: RunLog) -> NoReturn:
+    if reported.errors:
+        raise InputError(reported.errors[0])
     if log.full or os.strerror(errno.ENOSPC) in log.tail():
         raise InputError(
             f"{log.path.parent}: no space left on the disk; free some and run the same command again"
@@ -268,7 +268,7 @@ def _run_kfp(pipeline: Any, arguments: dict[str, Any], workdir: Path, log: RunLo
 
 
 def _hide_folder_docker() -> None:
-    """Keep KFP, which asks whether it can import docker, from taking a checkout's folder for the package."""
+    """Keep KFP, which tries to import docker, from taking a checkout's folder for the package."""
     found = importlib.util.find_spec("docker")
     if found is not None and found.origin is None:
         sys.modules["docker"] = None  # type: ignore[assignment]

@@ -87,7 +87,7 @@ def test_what_is_wrong_in_the_repository_is_reported_and_what_is_served_stays(
     place.client.put_object(Bucket=place.bucket, Key=f"runs/toy/latest/{MANIFEST}", Body=b"{}")
     label(repository, stable=2)
     latest, half = look()
-    assert "latest: ignored, a version is a whole number" in latest
+    assert "latest: ignored, a version is an integer" in latest
     assert "'toy/2' has data but no manifest.json: its publisher is still at it or was stopped" in half
     place.client.put_object(**where, Body=b"{", Metadata={"upload": "x"})
     assert "toy/2/manifest.json: not a manifest of ours" in look()[1]

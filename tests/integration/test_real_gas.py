@@ -41,7 +41,7 @@ class Clumps(NamedTuple):
     gas: list[dict[str, Any]]
 
 
-class Heard:
+class RunEvents:
     def __init__(self) -> None:
         self.lines: list[str] = []
 
@@ -138,7 +138,7 @@ def draw(clumps: Clumps, output: Path, **projection: Any) -> tuple[dict[str, Any
     """Run the step on the clumps; return its figures, the maps, and what it said."""
     projection = {"pixels": 64, "workers": 1, **projection}
     settings = parse_settings({"projection": projection}, "test")
-    heard, source = Heard(), open_source(str(clumps.directory), parse_settings({}, "test").simulation)
+    heard, source = RunEvents(), open_source(str(clumps.directory), parse_settings({}, "test").simulation)
     output.mkdir()
     figures = project.run(output, source, clumps.directory, settings, Progress(heard))
     with h5py.File(output / "maps-099-000.h5") as file:

@@ -186,7 +186,7 @@ def test_a_model_that_the_server_refuses_stays_on_trial_and_the_server_says_why(
 
 def test_what_can_not_be_checked_moves_no_label(service: Service) -> None:
     before = service.repository.read()
-    with pytest.raises(InputError, match=r"toy: no whole version 9; there are: 1, 2, 3, 4, 5"):
+    with pytest.raises(InputError, match=r"toy: no complete version 9; there are: 1, 2, 3, 4, 5"):
         service.promote(9)
     with pytest.raises(
         InputError, match=r"toy/5: no requests with known answers .* deployment\.warmup: true"

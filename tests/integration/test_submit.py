@@ -106,8 +106,8 @@ def test_parameters_have_the_type_that_the_pipeline_declares(pipeline: Path, kfp
     [
         ([], "small-study needs a value for workdir"),
         ([*PARAMETERS, "shard=3"], "has no parameter 'shard' (did you mean 'shards'?)"),
-        ([*PARAMETERS, "shards=many"], "parameter 'shards': expected a whole number, found 'many'"),
-        ([*PARAMETERS, "shards=true"], "parameter 'shards': expected a whole number, found True"),
+        ([*PARAMETERS, "shards=many"], "parameter 'shards': expected an integer, found 'many'"),
+        ([*PARAMETERS, "shards=true"], "parameter 'shards': expected an integer, found True"),
         ([*PARAMETERS, "tags=3"], "parameter 'tags': expected a list, found 3"),
         ([*PARAMETERS, "tags=[a"], "the value is not valid YAML"),
         (["workdir"], "expected KEY=VALUE"),

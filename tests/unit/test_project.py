@@ -31,7 +31,7 @@ SNAPSHOTS = (99, 95)
 PIXELS = 16
 
 
-class Heard:
+class RunEvents:
     """Keeps what it is told."""
 
     def __init__(self):
@@ -118,7 +118,7 @@ def draw(path, galaxies, settings):
 
 def run(output, path, sample_dir, settings, source=None, shard=None):
     output.mkdir(exist_ok=True)
-    heard, source = Heard(), source or open_universe(path)
+    heard, source = RunEvents(), source or open_universe(path)
     figures = project.run(output, source, sample_dir, settings, Progress(heard), shard)
     return figures, heard
 
@@ -504,7 +504,7 @@ def draw_shards(folder, path, sample_dir, galaxies, tasks, settings):
 
 def join(output, drawn, sample_dir, settings):
     output.mkdir()
-    heard = Heard()
+    heard = RunEvents()
     return project.join(output, drawn, sample_dir, settings, Progress(heard)), heard
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from ssfr.components.config import DeploymentSettings
-from ssfr.components.deployment.promotion import Candidate, Rival, decide, rmse_dex
+from ssfr.components.deployment.promotion import Candidate, ChampionScore, decide, rmse_dex
 from ssfr.components.errors import InputError
 
 
@@ -39,7 +39,7 @@ def test_the_baselines_can_be_left_out_of_it():
 
 
 def test_a_better_challenger_is_promoted_and_the_reason_has_both_figures():
-    verdict = decide(candidate(0.2), Rival(3, 0.25), DeploymentSettings())
+    verdict = decide(candidate(0.2), ChampionScore(3, 0.25), DeploymentSettings())
     assert verdict.promoted
     assert verdict.figures["challenger_rmse_dex"] == pytest.approx(0.2)
     assert verdict.figures["champion_rmse_dex"] == 0.25
@@ -51,12 +51,12 @@ def test_a_tie_leaves_the_champion():
     challenger = candidate(0.2)
     held_out = challenger.of("promotion")
     own = rmse_dex(held_out["label"], held_out["predicted"])
-    assert not decide(challenger, Rival(3, own), DeploymentSettings()).promoted
+    assert not decide(challenger, ChampionScore(3, own), DeploymentSettings()).promoted
 
 
 @pytest.mark.parametrize(("margin", "promoted"), [(0.04, True), (0.06, False)])
 def test_the_gain_must_exceed_the_margin(margin, promoted):
-    verdict = decide(candidate(0.2), Rival(3, 0.25), DeploymentSettings(margin_dex=margin))
+    verdict = decide(candidate(0.2), ChampionScore(3, 0.25), DeploymentSettings(margin_dex=margin))
     assert verdict.promoted is promoted
 
 
@@ -64,26 +64,28 @@ def test_only_the_promotion_set_counts():
     challenger = candidate(0.2)
     test = challenger.predictions["split"] == "test"
     challenger.predictions.loc[test, "predicted"] = 0.0
-    assert decide(challenger, Rival(3, 0.25), DeploymentSettings()).promoted
+    assert decide(challenger, ChampionScore(3, 0.25), DeploymentSettings()).promoted
 
 
 def test_a_champion_that_can_not_be_asked_stays():
-    verdict = decide(candidate(), Rival(3, problem="fields: its are mass"), DeploymentSettings())
+    verdict = decide(candidate(), ChampionScore(3, problem="fields: its are mass"), DeploymentSettings())
     assert not verdict.promoted
     assert "version 3: fields: its are mass" in verdict.reason
 
 
 def test_without_promotion_galaxies_the_champion_stays():
-    verdict = decide(candidate(promotion=0), Rival(3), DeploymentSettings())
+    verdict = decide(candidate(promotion=0), ChampionScore(3), DeploymentSettings())
     assert not verdict.promoted
     assert "no promotion galaxies" in verdict.reason
     assert verdict.figures["challenger_rmse_dex"] is None
 
 
-@pytest.mark.parametrize("rival", [None, Rival(3, 0.25), Rival(3, problem="damaged", usable=False)])
-def test_a_challenger_that_predicts_no_number_is_never_promoted(rival):
+@pytest.mark.parametrize(
+    "champion", [None, ChampionScore(3, 0.25), ChampionScore(3, problem="damaged", usable=False)]
+)
+def test_a_challenger_that_predicts_no_number_is_never_promoted(champion):
     challenger = candidate(math.nan)
-    verdict = decide(challenger, rival, DeploymentSettings(require_beats_baselines=False))
+    verdict = decide(challenger, champion, DeploymentSettings(require_beats_baselines=False))
     assert not verdict.promoted
     assert "not all finite" in verdict.reason
 
@@ -94,12 +96,12 @@ def test_without_promotion_galaxies_the_first_model_can_be_the_champion():
 
 @pytest.mark.parametrize("promotion", [0, 4])
 def test_a_champion_that_can_not_be_used_is_replaced_by_what_beats_the_baselines(promotion):
-    rival = Rival(3, problem="damaged", usable=False)
-    verdict = decide(candidate(promotion=promotion), rival, DeploymentSettings())
+    champion = ChampionScore(3, problem="damaged", usable=False)
+    verdict = decide(candidate(promotion=promotion), champion, DeploymentSettings())
     assert verdict.promoted
     assert "version 3, can't be used: damaged" in verdict.reason
     beaten = candidate(beats=False, not_beaten=("baseline_profiles",), promotion=promotion)
-    assert not decide(beaten, rival, DeploymentSettings()).promoted
+    assert not decide(beaten, champion, DeploymentSettings()).promoted
 
 
 def test_the_best_case_is_read_from_the_evaluation(tmp_path):

@@ -149,7 +149,7 @@ def test_half_a_version_is_none(repository: RemoteRepository, tmp_path: Path) ->
     (tmp_path / "models/ssfr/1/variables").mkdir(parents=True)
     (tmp_path / "models/ssfr/1/saved_model.pb").touch()
     assert repository.versions() == []
-    with pytest.raises(InputError, match="1: no whole artifact"):
+    with pytest.raises(InputError, match="1: no complete artifact"):
         repository.pull(tmp_path / "local", repository.read(), [1])
 
 

@@ -85,7 +85,7 @@ def test_what_is_not_whole_is_not_published(store: Store, tmp_path: Path) -> Non
     with pytest.raises(DamagedArtifactError, match=r"report\.html: damaged"):
         store.publish(folder, "training/1")
     (folder / MANIFEST).unlink()
-    with pytest.raises(InputError, match=r"no whole artifact"):
+    with pytest.raises(InputError, match=r"no complete artifact"):
         store.publish(folder, "training/1")
     assert not store.exists("training/1")
     assert store.artifacts() == []

@@ -195,7 +195,7 @@ def test_what_is_no_version_is_reported(follower: Follower) -> None:
     follower.add()
     write_version(follower.scratch).rename(follower.scratch / "models/ssfr/latest")
     (problem,) = follower.begin().look()
-    assert "latest: ignored, a version is a whole number" in problem
+    assert "latest: ignored, a version is an integer" in problem
     assert served(follower.root) == ([1], {})
 
 

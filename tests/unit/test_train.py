@@ -59,7 +59,7 @@ def few(tmp_path_factory):
     return write_prepared(tmp_path_factory.mktemp("few"), *discs(40, 32))
 
 
-class Heard:
+class RunEvents:
     """Keeps every event."""
 
     def __init__(self):
@@ -86,7 +86,7 @@ def test_compact_learns_a_nonlinear_sum_that_ridge_on_the_fluxes_cannot(tmp_path
 
 
 def test_the_model_folder_holds_what_it_takes_to_predict_and_nothing_unfinished(few, tmp_path):
-    heard = Heard()
+    heard = RunEvents()
     figures = train(tmp_path / "out", few, settings(), Progress(heard))
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
         "model.json",
@@ -289,7 +289,7 @@ def test_a_call_after_the_last_network_trains_nothing_whatever_a_kill_left_behin
     unfinished = out / "unfinished"
     unfinished.mkdir()
     (unfinished / "features.rows.json").write_text('{"rows": 32}')
-    heard = Heard()
+    heard = RunEvents()
     again = train(out, few, settings(), Progress(heard))
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
     assert (out / "model.json").stat().st_mtime_ns == before
@@ -307,7 +307,7 @@ def test_damaged_weights_are_trained_again(few, tmp_path):
 
 
 def test_a_case_that_diverges_is_written_down_and_ends_nothing_else(few, tmp_path):
-    out, heard = tmp_path / "out", Heard()
+    out, heard = tmp_path / "out", RunEvents()
     chosen = settings(
         loss="mse",
         learning_rate=1e30,
@@ -472,7 +472,7 @@ def test_too_few_galaxies_are_an_error(tmp_path, split, changes, message):
 
 def test_without_a_validation_set_the_interval_is_the_training_galaxies_and_that_is_said(tmp_path):
     folders = write_prepared(tmp_path, *discs(12, 16), split=np.array(["train"] * 12))
-    heard = Heard()
+    heard = RunEvents()
     figures = train(tmp_path / "out", folders, settings(keep="best_training", epochs=2), Progress(heard))
     assert figures["validation"]["set"] == "train"
     assert any("too narrow" in event["text"] for event in heard.events if event["kind"] == "warn")

@@ -169,7 +169,7 @@ class ModelFolder:
             if version is not None:
                 found.append(version)
             else:
-                warn(f"{entry}: ignored, a version is a folder named with a whole number")
+                warn(f"{entry}: ignored, a version is a folder named with an integer")
         return sorted(found)
 
     def version_path(self, version: int) -> Path:

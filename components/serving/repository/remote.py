@@ -88,7 +88,7 @@ class RemoteRepository:
             if version is not None:
                 found.append(version)
             else:
-                warn(f"{self}/{word}: ignored, a version is a whole number")
+                warn(f"{self}/{word}: ignored, a version is an integer")
         return sorted(found)
 
     def find(self, model_digest: str) -> int | None:

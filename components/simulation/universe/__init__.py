@@ -1,4 +1,4 @@
-"""A synthetic universe on disk, in TNG layout, whose law of star formation is known (docs/universe.md)."""
+"""A synthetic universe on disk, in TNG layout, with a chosen law of star formation (docs/universe.md)."""
 
 from ssfr.components.simulation.universe.write import write_universe
 

@@ -1,4 +1,4 @@
-"""Which halos a synthetic universe has, who lives in them, and where: the cast, without a single cell."""
+"""The halos and subhalos of a synthetic universe: masses, positions and histories, without any cells."""
 
 from __future__ import annotations
 

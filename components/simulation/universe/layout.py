@@ -242,8 +242,8 @@ def h5_file(path: Path, size: int = _HDF5_OVERHEAD) -> Iterator[h5py.File]:
     Raises
     ------
     OSError
-        The disk has no room for `size` bytes. HDF5 itself must never find the disk full: it leaves
-        objects that can't be closed, and complains until the process ends. So the room is taken first,
+        The disk has no space for `size` bytes. HDF5 itself must never find the disk full: it leaves
+        objects that can't be closed, and complains until the process ends. So the space is taken first,
         once before HDF5 writes anything and, since it empties the file, once after. What it does not need
     stays behind its end as zeros.
     """

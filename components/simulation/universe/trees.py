@@ -1,4 +1,4 @@
-"""SubLink merger trees: who became whom, in the depth-first order that readers rely on."""
+"""SubLink merger trees: the descendants of subhalos, in the depth-first order that readers rely on."""
 
 from __future__ import annotations
 

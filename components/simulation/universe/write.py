@@ -1,4 +1,4 @@
-"""Write a synthetic universe to disk: in processes, chunk by chunk, whole or not at all."""
+"""Write a synthetic universe to disk: in processes, chunk by chunk, completely or not at all."""
 
 from __future__ import annotations
 

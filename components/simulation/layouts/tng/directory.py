@@ -2,7 +2,7 @@
 
 illustris_python trusts what it finds: a missing chunk, a field that one chunk lacks, counts or offsets that
 do not fit end there in a misleading path, a bare exception, zeros, or the cells of another galaxy. So the
-files are surveyed first, and it reads only what is known to be whole.
+files are surveyed first, and it reads only what the survey found complete.
 """
 
 from __future__ import annotations
@@ -310,7 +310,7 @@ class TngDirectory:
     def _check_cells(
         self, snapshot: int, kind: int, begin: int, count: int, fields: Sequence[str], offsets: _Offsets
     ) -> list[Survey]:
-        """Return the chunks that hold particles begin to begin + count, all seen to be whole."""
+        """Return the chunks that hold particles begin to begin + count, all surveyed."""
         group = f"PartType{kind}"
         edges = offsets.chunks[:, kind]
         kinds: dict[str, tuple[Any, ...]] = {}
