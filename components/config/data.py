@@ -121,8 +121,9 @@ class ProjectionSettings(Section):
     star_forming_gas: Literal["raw", "fixed_1e4K", "masked"] = Field(
         "fixed_1e4K", description="temperature of gas on the effective equation of state [19]"
     )
-    gas_of: Literal["subhalo", "halo"] = Field(
-        "subhalo", description="halo: the cells of the whole friends-of-friends halo [18]"
+    gas_of: Literal["label", "subhalo", "two_half_mass_radii", "halo"] = Field(
+        "label",
+        description="whose gas is drawn; label: that of the aperture of the label, catalog.label_aperture; subhalo: all that is bound to the subhalo; two_half_mass_radii: what of that is within twice its stellar half-mass radius; halo: all of the friends-of-friends halo [18]",
     )
     young_star_age_myr: Positive = Field(
         100.0,

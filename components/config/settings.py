@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -41,6 +41,12 @@ class Settings(Section):
     serving: ServingSettings = ServingSettings()
     storage: StorageSettings = StorageSettings()
     cluster: ClusterSettings = ClusterSettings()
+
+    @property
+    def gas_of(self) -> Literal["subhalo", "two_half_mass_radii", "halo"]:
+        """Whose gas is drawn: as `projection.gas_of` says, or that of the aperture of the label."""
+        chosen = self.projection.gas_of
+        return self.catalog.label_aperture if chosen == "label" else chosen
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> Self:

@@ -59,7 +59,7 @@ def projection_shard(
                 "sample": rows_of(sample_dir, share),
                 "fields": outside_code(step.settings),
             },
-            sections=("simulation", "projection", "catalog.little_h"),
+            sections=("simulation", "projection", "catalog.little_h", "catalog.label_aperture"),
             room="projection",
             label=share.label,
         )

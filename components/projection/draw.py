@@ -23,6 +23,7 @@ from ssfr.components.projection.orientation import (
     face_on,
     offsets_kpc,
     random_rotation,
+    recentred,
     rotation_axis,
 )
 from ssfr.components.simulation import Aperture, Header, Source
@@ -33,7 +34,7 @@ class UnusableGalaxyError(Exception):
 
 
 class Place(NamedTuple):
-    """Where a galaxy is in the box, and how it moves.
+    """Where a galaxy is in the box, how it moves, and how far its gas is drawn.
 
     Attributes
     ----------
@@ -41,10 +42,13 @@ class Place(NamedTuple):
         (3,) [ckpc/h].
     velocity_km_s
         (3,) [km/s, peculiar]; zeros where no field that is drawn needs velocities.
+    aperture_ckpc_h
+        Gas within this radius is drawn [ckpc/h]; infinite: all that is read.
     """
 
     centre_ckpc_h: NDArray[np.floating[Any]]
     velocity_km_s: NDArray[np.floating[Any]]
+    aperture_ckpc_h: float
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def draw_galaxy(
     halo_id
         Its halo, whose gas is drawn with ``gas_of: halo``.
     settings
-        Of the run; `projection` and `catalog.little_h` are used.
+        Of the run; `projection`, `gas_of` and `catalog.little_h` are used.
     place
         Of the galaxy; None: as the catalogue says, which is read.
 
@@ -121,11 +125,13 @@ def draw_galaxy(
     frame = frame_of(projection, header)
     if place is None:
         place = places(source, snapshot, np.array([subhalo_id]), settings)[0]
-    if not all(np.isfinite(vector).all() for vector in place):
+    if not (np.isfinite(place.centre_ckpc_h).all() and np.isfinite(place.velocity_km_s).all()):
         raise UnusableGalaxyError("the position or velocity in the catalogue is NaN or infinite")
-    number = subhalo_id if projection.gas_of == "subhalo" else halo_id
-    rotation, axis = _line_of_sight(source, header, subhalo_id, number, place, projection)
-    view = View(header, projection, settings.catalog.little_h, rotation, *place)
+    gas_of: Aperture = "halo" if settings.gas_of == "halo" else "subhalo"
+    owner = halo_id if gas_of == "halo" else subhalo_id
+    rotation, axis = _line_of_sight(source, header, subhalo_id, (gas_of, owner), place, projection)
+    little_h = settings.catalog.little_h
+    view = View(header, projection, little_h, rotation, place.centre_ckpc_h, place.velocity_km_s)
     drawn = layers(settings)
     maps: dict[str, NDArray[np.float32]] = {}
     for matter in MATTER:
@@ -133,10 +139,12 @@ def draw_galaxy(
         if not mine:
             continue
         needed = particle_fields([layer.name for layer in mine], projection)
-        of, owner = (projection.gas_of, number) if matter == "gas" else ("subhalo", subhalo_id)
-        cells, count = _sound(source, snapshot, matter, of, owner, needed)
-        if matter == "gas" and count == 0:
-            raise UnusableGalaxyError("no gas cells")
+        of_whom = (gas_of, owner) if matter == "gas" else ("subhalo", subhalo_id)
+        cells, count = _sound(source, snapshot, matter, *of_whom, needed)
+        if matter == "gas":
+            if count == 0:
+                raise UnusableGalaxyError("no gas cells")
+            cells, count = _within(place, cells, header)
         columns = draw_columns(mine, cells, view.positions_kpc(cells["position"]), view, frame)
         if matter == "gas":
             if columns.counts.used == 0:
@@ -160,10 +168,11 @@ def draw_galaxy(
 def places(
     source: Source, snapshot: int, subhalo_ids: NDArray[np.integer[Any]], settings: Settings
 ) -> list[Place]:
-    """Return where some subhalos of a snapshot are, and how they move if a field that is drawn needs it."""
+    """Return the places of some subhalos of a snapshot; only what the settings need of them is read."""
     names = [field_named(layer.name).needs for layer in layers(settings) if not layer.is_weight]
     moving = any("velocity" in needs for needs in names)
-    wanted = ["position", "velocity"] if moving else ["position"]
+    inner = settings.gas_of == "two_half_mass_radii"
+    wanted = ["position", *(["velocity"] if moving else []), *(["stellar_half_mass_radius"] if inner else [])]
     columns = source.subhalos(snapshot, wanted)
     centres = columns["position"]
     if subhalo_ids.max(initial=-1) >= len(centres):
@@ -172,11 +181,17 @@ def places(
             "was the sample selected from other data?"
         )
     velocities = columns["velocity"] if moving else np.zeros_like(centres)
-    return [Place(centres[number], velocities[number]) for number in subhalo_ids]
+    apertures = 2.0 * columns["stellar_half_mass_radius"] if inner else np.full(len(centres), np.inf)
+    return [Place(centres[number], velocities[number], float(apertures[number])) for number in subhalo_ids]
 
 
 def _line_of_sight(
-    source: Source, header: Header, subhalo_id: int, owner: int, place: Place, settings: ProjectionSettings
+    source: Source,
+    header: Header,
+    subhalo_id: int,
+    gas_of: tuple[Aperture, int],
+    place: Place,
+    settings: ProjectionSettings,
 ) -> tuple[NDArray[np.float64], Axis]:
     """Return the rotation from the box's axes to the map's, and what it was taken from."""
     if settings.orientation == "random":
@@ -189,7 +204,7 @@ def _line_of_sight(
     axis = _axis_of_young_stars(source, header, subhalo_id, place, radius_kpc, settings)
     if axis is None:
         taken_from = "gas"
-        axis = _axis_of_gas(source, header, owner, place, radius_kpc, settings)
+        axis = _axis_of_gas(source, header, gas_of, place, radius_kpc)
     if axis is None:
         axis, taken_from = np.array([0.0, 0.0, 1.0]), "none"
     return (face_on if settings.orientation == "face_on" else edge_on)(axis), taken_from
@@ -218,21 +233,29 @@ def _axis_of_young_stars(
 
 
 def _axis_of_gas(
-    source: Source,
-    header: Header,
-    owner: int,
-    place: Place,
-    radius_kpc: float,
-    settings: ProjectionSettings,
+    source: Source, header: Header, gas_of: tuple[Aperture, int], place: Place, radius_kpc: float
 ) -> NDArray[np.float64] | None:
     """Return the rotation axis of the gas, or None if it does not rotate."""
     needed = ["position", "velocity", "mass"]
-    gas, count = _sound(source, header.snapshot, "gas", settings.gas_of, owner, needed)
+    gas, count = _sound(source, header.snapshot, "gas", *gas_of, needed)
     if count == 0:
         return None
     positions = offsets_kpc(gas["position"], place.centre_ckpc_h, header)
     near = np.linalg.norm(positions, axis=1) < radius_kpc
     return rotation_axis(positions[near], gas["velocity"][near], gas["mass"][near])
+
+
+def _within(
+    place: Place, cells: dict[str, NDArray[Any]], header: Header
+) -> tuple[dict[str, NDArray[Any]], int]:
+    """Return the cells in the aperture of a galaxy, and how many they are."""
+    if np.isinf(place.aperture_ckpc_h):
+        return cells, len(cells["position"])
+    offset_ckpc_h = recentred(cells["position"], place.centre_ckpc_h, header.box_ckpc_h)
+    inside = np.linalg.norm(offset_ckpc_h, axis=1) < place.aperture_ckpc_h
+    if not inside.any():
+        raise UnusableGalaxyError("no gas cells within two stellar half-mass radii")
+    return {name: values[inside] for name, values in cells.items()}, int(inside.sum())
 
 
 _WORDS: dict[Matter, str] = {

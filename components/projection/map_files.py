@@ -63,7 +63,7 @@ def map_identity(settings: Settings) -> MapIdentity:
         deposition=projection.deposition,
         binning=projection.binning,
         transform=projection.transform,
-        gas_of=projection.gas_of,
+        gas_of=settings.gas_of,
         star_forming_gas=projection.star_forming_gas,
         entropy_density=projection.entropy_density,
         orientation=orientation if isinstance(orientation, str) else json.dumps(orientation),

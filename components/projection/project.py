@@ -69,7 +69,7 @@ def run(
     sample_dir
         With sample.parquet.
     settings
-        Of the run; `projection` and `catalog.little_h` are used.
+        Of the run; `projection`, `gas_of` and `catalog.little_h` are used.
     progress
         Told of every galaxy, and of what the axes were taken from.
     shard

@@ -281,7 +281,11 @@ FAULTS = (
         18,
         "gas of the friends-of-friends halo against the SFR of the subhalo",
         ("projection.gas_of",),
-        lambda s: f"gas of the {s.projection.gas_of}",
+        lambda s: {
+            "halo": "gas of the halo",
+            "subhalo": "gas of the subhalo",
+            "two_half_mass_radii": "gas within two stellar half-mass radii",
+        }[s.gas_of],
     ),
     Fault(
         19,

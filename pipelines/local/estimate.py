@@ -61,7 +61,7 @@ class Estimate:
 def estimate(sample: Path, settings: Settings) -> Estimate:
     """Return the time and disk that a run needs for the sample in the folder `sample`."""
     projection = settings.projection
-    column = "halo_gas_cells" if projection.gas_of == "halo" else "gas_cells"
+    column = "halo_gas_cells" if settings.gas_of == "halo" else "gas_cells"
     table = pd.read_parquet(sample / "sample.parquet")
     galaxies, cells = len(table), int(table[column].sum()) if column in table else 0
     costs = [_case(case, galaxies, settings) for case in settings.cases]

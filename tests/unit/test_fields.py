@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ssfr.components.catalog import select
 from ssfr.components.config import ProjectionSettings, Settings, UniverseSettings, parse_settings
 from ssfr.components.errors import InputError
+from ssfr.components.projection import project
 from ssfr.components.projection.columns import draw_columns
 from ssfr.components.projection.draw import draw_galaxy
 from ssfr.components.projection.fields import View, field_named
@@ -298,10 +300,11 @@ def written(tmp_path_factory):
     return path
 
 
-def drawn_of(path, subhalo, **projection):
+def drawn_of(path, subhalo, catalog=None, /, **projection):
     fields = projection.setdefault("fields", (*ALL, *MOTION, *PARTICLES))
     settings = parse_settings(
         {
+            "catalog": catalog or {},
             "projection": {"pixels": 32, "width": 60_000, "depth": None, **projection},
             "cases": [{"name": "all", "channels": fields[:8]}],
         },
@@ -358,6 +361,40 @@ def test_an_orientation_that_needs_no_axis_is_taken_as_it_is(written, forming, o
     expected = random_rotation(3, 95, forming) if orientation == "random" else np.array(orientation)
     np.testing.assert_array_equal(drawn.rotation, expected)
     assert drawn.axis == ("random" if orientation == "random" else "matrix")
+
+
+@pytest.mark.parametrize("gas_of", ["label", "two_half_mass_radii"])
+def test_gas_is_drawn_of_the_aperture_of_the_label(written, forming, gas_of):
+    """The star formation in the map is that of the label: SubhaloSFRinRad, and the gas what made it."""
+    settings = {"label_aperture": "two_half_mass_radii" if gas_of == "label" else "subhalo"}
+    maps, source, drawn = drawn_of(
+        written, forming, settings, fields=("star_formation_rate", "temperature"), gas_of=gas_of
+    )
+    names = ["inner_star_formation_rate", "inner_gas_mass", "star_formation_rate", "gas_cells"]
+    catalogue = {name: values[forming] for name, values in source.subhalos(95, names).items()}
+    total = maps["star_formation_rate"].sum() * drawn.frame.pixel_area_kpc2
+    assert total == pytest.approx(catalogue["inner_star_formation_rate"], rel=1e-3)
+    assert total < 0.99 * catalogue["star_formation_rate"]
+    assert 0 < drawn.gas_cells < catalogue["gas_cells"]
+    # the catalogue counts wind particles as gas
+    inner_msun = catalogue["inner_gas_mass"] * 1e10 / source.header(95).h
+    assert 0.9 * inner_msun < maps["mass"].sum() <= inner_msun * (1 + 1e-4)
+
+
+def test_a_sample_by_the_inner_label_is_selected_and_drawn_from_our_own_universe(written, tmp_path):
+    settings = parse_settings(
+        {
+            "catalog": {"label_aperture": "two_half_mass_radii"},
+            "projection": {"pixels": 16, "workers": 1, "max_set_aside": 0.5},
+        },
+        "test",
+    )
+    source = open_source(str(written), settings.simulation)
+    (tmp_path / "sample").mkdir()
+    (tmp_path / "maps").mkdir()
+    selected = select.run(tmp_path / "sample", source, settings, SILENT)
+    figures = project.run(tmp_path / "maps", source, tmp_path / "sample", settings, SILENT)
+    assert figures["drawn"] >= 2 and figures["drawn"] + figures["set_aside"] == selected["galaxies"]
 
 
 def test_fields_that_a_universe_lacks_are_named(tmp_path):
