@@ -385,7 +385,7 @@ def test_a_sample_by_the_inner_label_is_selected_and_drawn_from_our_own_universe
     settings = parse_settings(
         {
             "catalog": {"label_aperture": "two_half_mass_radii"},
-            "projection": {"pixels": 16, "workers": 1, "max_set_aside": 0.5},
+            "projection": {"pixels": 16, "workers": 1, "max_rejected": 0.5},
         },
         "test",
     )
@@ -394,7 +394,7 @@ def test_a_sample_by_the_inner_label_is_selected_and_drawn_from_our_own_universe
     (tmp_path / "maps").mkdir()
     selected = select.run(tmp_path / "sample", source, settings, SILENT)
     figures = project.run(tmp_path / "maps", source, tmp_path / "sample", settings, SILENT)
-    assert figures["drawn"] >= 2 and figures["drawn"] + figures["set_aside"] == selected["galaxies"]
+    assert figures["drawn"] >= 2 and figures["drawn"] + figures["rejected"] == selected["galaxies"]
 
 
 def test_fields_that_a_universe_lacks_are_named(tmp_path):
