@@ -11,6 +11,7 @@ import pandas as pd
 
 from ssfr.components.config import Case, Settings
 from ssfr.components.errors import InputError
+from ssfr.components.projection.layers import layers
 from ssfr.components.storage.artifact import STAGING, read_json
 from ssfr.components.storage.manifest import MANIFEST
 
@@ -70,9 +71,7 @@ def estimate(sample: Path, settings: Settings) -> Estimate:
         settings,
         galaxies,
         seconds=_START_S + cells / _CELLS_PER_S + sum(seconds for seconds, _ in costs),
-        map_bytes=0.0
-        if of_images
-        else 4.0 * galaxies * len({*projection.fields, "mass"}) * projection.pixels**2,
+        map_bytes=0.0 if of_images else 4.0 * galaxies * len(layers(settings)) * projection.pixels**2,
         feature_bytes=sum(
             sorted(feature_bytes for _, feature_bytes in costs)[
                 -min(settings.training.workers, _MOST_WORKERS) :

@@ -8,6 +8,8 @@ import pytest
 from ssfr.components.catalog import select
 from ssfr.components.config import ProjectionSettings, Settings, UniverseSettings, parse_settings
 from ssfr.components.errors import InputError
+from ssfr.components.imagesets.spec import ImageSpec
+from ssfr.components.imagesets.transform import gaussian_matrix, physical_channels
 from ssfr.components.projection import project
 from ssfr.components.projection.columns import draw_columns
 from ssfr.components.projection.draw import draw_galaxy
@@ -15,6 +17,7 @@ from ssfr.components.projection.fields import View, field_named
 from ssfr.components.projection.frame import Frame
 from ssfr.components.projection.largest import largest
 from ssfr.components.projection.layers import layers
+from ssfr.components.projection.map_files import map_identity
 from ssfr.components.projection.orientation import edge_on, face_on, random_rotation
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.simulation import Header, open_source
@@ -395,6 +398,45 @@ def test_a_sample_by_the_inner_label_is_selected_and_drawn_from_our_own_universe
     selected = select.run(tmp_path / "sample", source, settings, SILENT)
     figures = project.run(tmp_path / "maps", source, tmp_path / "sample", settings, SILENT)
     assert figures["drawn"] >= 2 and figures["drawn"] + figures["rejected"] == selected["galaxies"]
+
+
+def test_filters_take_the_gas_that_counts_as_weight_where_star_forming_gas_is_masked(written, forming):
+    """Blurred, the masked temperature is blur(m T) / blur(m) of the gas that forms no stars, by hand."""
+    fields = ("temperature", "mass")
+    masked = {"star_forming_gas": "masked", "width": 40.0, "depth": None, "fields": fields}
+    settings = parse_settings(
+        {
+            "projection": {"pixels": 32, "deposition": "point", **masked},
+            "cases": [
+                {"name": "soft", "channels": ["temperature"], "filter": {"kind": "gaussian", "sigma": 2}}
+            ],
+        },
+        "test",
+    )
+    source = open_source(str(written), settings.simulation)
+    drawn = draw_galaxy(source, 95, forming, int(source.subhalos(95, ["halo"])["halo"][forming]), settings)
+    assert drawn.fields == ("temperature", "mass", "temperature_weight")
+    spec = ImageSpec.build(settings.cases[0], settings.preprocessing, map_identity(settings))
+    [soft] = physical_channels(np, drawn.maps[None], spec)
+
+    names = ["position", "mass", "internal_energy", "electron_abundance", "star_formation_rate"]
+    gas = source.gas(95, "subhalo", forming, names)
+    centre = source.subhalos(95, ["position"])["position"][forming]
+    seen = View(source.header(95), settings.projection, "applied", drawn.rotation, centre)
+    x, y, _ = seen.positions_kpc(gas["position"])
+    quiet = gas["star_formation_rate"] == 0
+    assert 0 < quiet.sum() < len(quiet)
+    kelvin = field_named("temperature").compute(gas, seen)[quiet]
+    mass = field_named("mass").compute(gas, seen)[quiet]
+    matrix = gaussian_matrix(32, 2.0).astype(float)
+
+    def blurred(weights):
+        edges = np.linspace(-20, 20, 33)
+        return matrix @ np.histogram2d(y[quiet], x[quiet], (edges, edges), weights=weights)[0] @ matrix.T
+
+    weight = blurred(mass)
+    there = weight > 1e-3 * weight.max()
+    np.testing.assert_allclose(soft[0][there], (blurred(mass * kelvin)[there] / weight[there]), rtol=1e-4)
 
 
 def test_fields_that_a_universe_lacks_are_named(tmp_path):
