@@ -178,6 +178,39 @@ def test_a_tensor_that_lies_about_its_size_is_refused(stubs):
     assert refused(stubs[0].Predict, message)[0] is Code.INVALID_ARGUMENT
 
 
+def hostile(kind, count=200_000):
+    """A request that is larger inside than outside."""
+    message = PredictRequest(model_spec=ModelSpec(name="toy"))
+    if kind == "axes":
+        message.inputs["maps"].dtype = tf.float32.as_datatype_enum
+        message.inputs["maps"].tensor_shape.MergeFromString(b"\x12\x00" * count)
+    elif kind == "inputs":
+        for number in range(count // 8):
+            message.inputs[str(number)].SetInParent()
+    elif kind == "a long name":
+        message.inputs["x" * count].SetInParent()
+    elif kind == "unknown fields":
+        message.MergeFromString(b"\x30\x01" * count)
+    return message
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("axes", "expected float32 (n, 1, 4, 4), got 200000 axes"),
+        ("inputs", "25000!=1. Sent extra: ["),
+        ("a long name", "1!=1. Sent extra: ['xxx"),
+        ("unknown fields", "0!=1. Sent extra: []. Missing but required: ['maps']."),
+    ],
+)
+def test_a_request_of_very_many_parts_is_refused_in_few_words(repository, kind, said):
+    with served(repository) as (server, _), grpc.insecure_channel(server.address) as channel:
+        code, details = refused(PredictionServiceStub(channel).Predict, hostile(kind))
+    assert code is Code.INVALID_ARGUMENT
+    assert said in details
+    assert len(details) <= 2000
+
+
 def test_an_empty_batch_answers_empty(stubs):
     answer = stubs[0].Predict(request(MAPS[:0]))
     assert answer.outputs["ssfr"].tensor_shape.dim[0].size == 0

@@ -86,11 +86,6 @@ class ModelClient:
     ------
     InputError
         Not an address, or a certificate that can't be read.
-
-    Examples
-    --------
-    >>> with ModelClient("127.0.0.1:8500") as client:  # doctest: +SKIP
-    ...     answer = client.predict_maps(maps)
     """
 
     def __init__(

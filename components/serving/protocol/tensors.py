@@ -13,6 +13,8 @@ import numpy as np
 from ssfr.components.serving.protocol.wire_pb2 import DataType, TensorInfo, TensorProto
 
 STRING = "string"
+_MOST_AXES = 254
+"""TensorFlow's own limit; a hostile message can declare millions."""
 
 _OWN_NAMES = {"DT_FLOAT": "float32", "DT_DOUBLE": "float64", "DT_HALF": "float16"}
 _NAMES = {
@@ -125,7 +127,10 @@ def from_proto(proto: TensorProto, expected: TensorSpec) -> np.ndarray:
     ValueError
         Another dtype, another shape, or fewer or more values than the shape declares.
     """
-    shape = tuple(dim.size for dim in proto.tensor_shape.dim)
+    axes = proto.tensor_shape.dim
+    if len(axes) > _MOST_AXES:
+        raise ValueError(f"expected {expected}, got {len(axes)} axes")
+    shape = tuple(dim.size for dim in axes)
     if _NAMES.get(proto.dtype) != expected.dtype:
         raise ValueError(f"expected {expected}, got dtype {_dtype_name(proto.dtype)}")
     if proto.tensor_shape.unknown_rank or min(shape, default=0) < 0 or not expected.accepts(shape):

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from ssfr.components.serving.protocol.wire_pb2 import PredictionLog, PredictRequ
 from ssfr.components.serving.repository.folder import DESCRIPTION, WARMUP, verify_version
 from ssfr.components.storage.artifact import read_json
 
+_MOST_NAMES = 8
+"""Inputs that an error names: a hostile request can hold millions."""
 _ALL_CORES = tf.compat.v1.ConfigProto(allow_soft_placement=True)
 _ONE_THREAD = tf.compat.v1.ConfigProto(
     allow_soft_placement=True,
@@ -107,11 +110,12 @@ class Signature:
             INVALID_ARGUMENT: an input too many or too few, a wrong dtype or shape, a batch too large.
         """
         inputs = request.inputs
-        if inputs.keys() != self.inputs.keys():
-            sent, needed = set(inputs), set(self.inputs)
+        missing = [key for key in self.inputs if key not in inputs]
+        if missing or len(inputs) != len(self.inputs):
+            extra = sorted(key for key in islice(inputs, _MOST_NAMES) if key not in self.inputs)
             raise _invalid(
-                f"input size does not match signature '{self.name}': {len(sent)}!={len(needed)}. "
-                f"Sent extra: {sorted(sent - needed)}. Missing but required: {sorted(needed - sent)}."
+                f"input size does not match signature '{self.name}': {len(inputs)}!={len(self.inputs)}. "
+                f"Sent extra: {extra}. Missing but required: {missing}."
             )
         arrays = {}
         for key, spec in self.inputs.items():

@@ -25,6 +25,9 @@ from ssfr.components.serving.protocol.wire_pb2 import (
 from ssfr.components.serving.server.loader import VersionLoader
 from ssfr.components.serving.server.servable import CallError, Servable
 
+_LONGEST_DETAILS = 2000
+"""Characters of an error: gRPC refuses longer ones, and a request's names may be of any length."""
+
 
 class Service:
     """PredictionService's Predict and GetModelMetadata, and ModelService.
@@ -108,7 +111,7 @@ def _statuses(context: grpc.ServicerContext) -> Iterator[None]:
     try:
         yield
     except CallError as error:
-        context.abort(error.code, str(error))
+        context.abort(error.code, str(error)[:_LONGEST_DETAILS])
 
 
 def _spec(servable: Servable, signature_name: str = "") -> ModelSpec:
