@@ -17,7 +17,7 @@ from rich.text import Text
 
 from ssfr.components.config import Settings, UniverseSettings, load_settings
 from ssfr.components.errors import InputError
-from ssfr.components.labels.registry import LABELS
+from ssfr.components.labels.registry import LABELS, label_of
 from ssfr.components.labels.served import linear_name
 from ssfr.components.runtime.extras import require_extras
 from ssfr.components.runtime.progress import Progress
@@ -33,7 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-_TITLE = "log10 sSFR [1/yr]"
 _out = Console()
 _err = Console(stderr=True)
 
@@ -226,10 +225,11 @@ def predict(
             }
             print(json.dumps(row))
         return
-    known = LABELS.get(answer.label)
-    if known and known.unit:
-        linear_title = f"{known.symbol} [{known.unit}]"
-    table = Table("galaxy", f"predicted {answer.label}", "interval", linear_title, "version", title=_TITLE)
+    known, title = LABELS.get(answer.label), answer.label
+    if known:
+        title = known.text
+        linear_title = f"{known.symbol} [{known.unit}]" if known.unit else known.symbol
+    table = Table("galaxy", "predicted", "interval", linear_title, "version", title=title)
     for name, predicted, lower, upper, linear, served_by in rows:
         table.add_row(
             Text(name),
@@ -274,7 +274,8 @@ def _show(outcome: Any, settings: Settings) -> None:
     version = f"{settings.deployment.name}, version {deployed['version']}"
     _say(f"{'model':22} {version}, {state}: {deployed['reason']}")
     example = deployed["example"]
-    table = Table("held-out galaxy", "true", "offline", "over gRPC", title=_TITLE)
+    title = label_of(settings.preprocessing.label).text
+    table = Table("held-out galaxy", "true", "offline", "over gRPC", title=title)
     table.add_row(Text(example["galaxy"]), *(f"{example[key]:.4f}" for key in ("true", "offline", "served")))
     _out.print(table)
     _say(f"largest difference, served - offline: {deployed['max_difference_dex']:.1e} dex")
