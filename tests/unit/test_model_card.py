@@ -19,7 +19,8 @@ def test_it_says_what_the_model_is_on_what_it_was_trained_and_what_it_is_for():
     for title in ("What it is", "Data", "Scores", "Limits", "Intended use", "Licence"):
         assert f"\n## {title}\n" in card
     assert r"log10(sSFR / yr^-1), of the column ssfr\_stellar\_per\_yr" in section(card, "What it is")
-    assert "entropy, mass, temperature, 16 x 16 pixels of 5.62 kpc; filter none" in section(card, "What it is")
+    said = section(card, "What it is")
+    assert "entropy, mass, temperature, 16 x 16 pixels of 5.62 kpc; filter none" in said
     assert "synthetic universe" in section(card, "Data")
     assert "Not for measuring the star formation of observed galaxies" in section(card, "Intended use")
     assert "BSD-3-Clause" in section(card, "Licence")
