@@ -131,7 +131,7 @@ def simulate(
     cells_min: int | None = None,
     cells_max: int | None = None,
 ) -> Simulation:
-    """Write a synthetic universe in the layout of IllustrisTNG, whose law of star formation is known.
+    """Write a synthetic universe in the layout of IllustrisTNG, with a chosen law of star formation.
 
     Parameters
     ----------

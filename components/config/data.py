@@ -58,7 +58,7 @@ class SimulationSettings(Section):
     """How cells and catalogues are read."""
 
     max_declared_gb: Positive = Field(
-        64.0, description="[GB] a file that declares more than this in the fields asked for is refused"
+        64.0, description="[GB] a file that declares more than this in the fields that are read is refused"
     )
 
 

@@ -56,7 +56,7 @@ def draw_columns(
     view: View,
     frame: Frame,
 ) -> Columns:
-    """Bring cells onto maps, in one pass of the kernel, and make of the sums what each field asks for.
+    """Bring cells onto maps, in one pass of the kernel, and reduce the sums as each field declares.
 
     A mean is sum(w X W) / sum(w W) over the cells, where w is the mass or volume of a cell and W its share in
     the pixel. A field that is not defined in some cells has a weight map of its own: of those in which it is.

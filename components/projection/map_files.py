@@ -1,4 +1,4 @@
-"""Files of maps: some galaxies of one snapshot in each, written whole or not at all."""
+"""Files of maps: some galaxies of one snapshot in each, written completely or not at all."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def run(
     settings
         Of the run; `projection`, `gas_of` and `catalog.little_h` are used.
     progress
-        Told of every galaxy, and of what the axes were taken from.
+        Shows every galaxy done, and of what the axes were taken from.
     shard
         Draw only its galaxies; `join` makes one of all.
 
@@ -91,9 +91,9 @@ def run(
     finished = _finished(output, files, progress)
     todo = [file for file in files if file.name not in finished]
     done = sum(map(len, finished.values()))
-    asked = sum(len(file.galaxies) for file in files)
+    total = sum(len(file.galaxies) for file in files)
     label = shard.label if shard else "projection"
-    with progress.task(label, asked, "galaxies", done) as task:
+    with progress.task(label, total, "galaxies", done) as task:
         watch = _Watch(task, len(sample), settings.projection.max_rejected, finished.values())
         with closing(_drawn(source, settings, _galaxies(source, todo, settings))) as drawn:
             for file in todo:

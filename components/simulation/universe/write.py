@@ -59,7 +59,7 @@ def write_universe(directory: Path, settings: UniverseSettings, progress: Progre
     settings
         What to write. The bytes depend on all of them but `workers`.
     progress
-        Is told of every galaxy.
+        Shows every galaxy done.
 
     Raises
     ------
