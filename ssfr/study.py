@@ -58,7 +58,7 @@ def run(
 
     local.run(
         load_settings(preset_path(preset), dict(settings or {})),
-        local.Data.parse(str(data)),
+        local.DataSource.parse(str(data)),
         Path(workdir),
         Silent(),
         preset=Path(preset).stem,

@@ -44,7 +44,7 @@ class KnownAnswer:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class RolloutResult:
     """What a roll-out that succeeded did.
 
     Attributes
@@ -69,7 +69,7 @@ def promote(
     servers: Sequence[str],
     settings: ServingSettings,
     progress: Progress,
-) -> Outcome:
+) -> RolloutResult:
     """Make a version the champion, once live servers answer with it as they should.
 
     Parameters
@@ -100,7 +100,7 @@ def rollback(
     servers: Sequence[str],
     settings: ServingSettings,
     progress: Progress,
-) -> Outcome:
+) -> RolloutResult:
     """Make an earlier version the champion again; as `promote`.
 
     Parameters
@@ -172,7 +172,7 @@ class _Rollout:
         self._repository, self._servers, self._progress = repository, servers, progress
         self._settings = settings.model_copy(update={"retries": 0})
 
-    def move(self, before: Labels, version: int, note: Mapping[str, Any]) -> Outcome:
+    def move(self, before: Labels, version: int, note: Mapping[str, Any]) -> RolloutResult:
         """Label a version, see it answer, make it stable, see it answer; or put the labels back."""
         started = time.monotonic()
         if version not in self._repository.versions():
@@ -186,7 +186,7 @@ class _Rollout:
         if champion.version == version:
             self._progress.say(f"version {version} is stable already; it is checked, and no label moves")
             difference = self._see(STABLE, version, known)
-            return Outcome(version, version, difference, time.monotonic() - started)
+            return RolloutResult(version, version, difference, time.monotonic() - started)
         now = before
         try:
             now = self._repository.write(now, replace(champion, labels={**champion.labels, TRIAL: version}))
@@ -209,7 +209,7 @@ class _Rollout:
                 raise InputError(f"{error}; {back}") from None
             self._progress.warn(back)
             raise
-        return Outcome(version, champion.version, difference, time.monotonic() - started)
+        return RolloutResult(version, champion.version, difference, time.monotonic() - started)
 
     def _see(self, label: str, version: int, known: Sequence[KnownAnswer]) -> float:
         """Wait until each server answers a label with a version, and return the largest difference [dex]."""

@@ -18,7 +18,7 @@ Loss = Callable[..., Any]
 """(weights, resident, *batch) -> the batch's mean loss."""
 
 
-class Step:
+class CompiledStep:
     """One optimizer step after another, on a network whose weights lie end to end in one variable.
 
     An optimizer's work on one long vector is a few operations, on fourteen arrays it is hundreds; with

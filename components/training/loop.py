@@ -21,7 +21,7 @@ from ssfr.components.models.layers import dropouts
 from ssfr.components.models.outputs import LOSSES
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.storage.artifact import atomic_file
-from ssfr.components.training.compiled import Step
+from ssfr.components.training.compiled import CompiledStep
 
 _WARMUP = 0.05
 """Share of a cosine schedule in which the rate rises from zero."""
@@ -32,7 +32,7 @@ _LOOK = 64
 _RESIDENT_BYTES = 2 * 1024**3
 """Features up to this size are held in memory while a network is trained; others are read by batch."""
 _Batch = tuple[Any, ...]
-"""Arguments of a `Step`."""
+"""Arguments of a `CompiledStep`."""
 
 
 class BrokenTrainingError(InputError):
@@ -64,7 +64,7 @@ class Dataset:
 
 @dataclass
 class State:
-    """Where a training stands after `epoch` epochs, besides the variables of its `Step`."""
+    """Where a training stands after `epoch` epochs, besides the variables of its `CompiledStep`."""
 
     epoch: int = 0
     best_epoch: int = 0
@@ -165,12 +165,14 @@ def build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.
 
 def build_step(
     network: keras.Model, optimizer: keras.optimizers.Optimizer, data: Dataset, settings: TrainingSettings
-) -> Step:
+) -> CompiledStep:
     """Compile the step; the features go with it where they fit and don't change from epoch to epoch."""
     resident = None
     if not _augments(settings) and data.features.nbytes <= _RESIDENT_BYTES:
         resident = np.asarray(data.features), data.labels[:, None]
-    return Step(network, optimizer, LOSSES[settings.loss], data.unit, settings.section.fused, resident)
+    return CompiledStep(
+        network, optimizer, LOSSES[settings.loss], data.unit, settings.section.fused, resident
+    )
 
 
 def _augments(settings: TrainingSettings) -> bool:
@@ -198,7 +200,9 @@ def turned(images: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     return result
 
 
-def train_epoch(step: Step, data: Dataset, settings: TrainingSettings, seed: int, epoch: int) -> float:
+def train_epoch(
+    step: CompiledStep, data: Dataset, settings: TrainingSettings, seed: int, epoch: int
+) -> float:
     """Do the steps of an epoch, and return the mean loss of its galaxies."""
     generator = np.random.default_rng([seed, epoch])
     dropping, tensor = dropouts(step.network), keras.ops.convert_to_tensor
@@ -276,7 +280,7 @@ def _has_stalled(state: State, settings: TrainingSettings) -> bool:
     return len(state.history) - 1 - best >= settings.patience
 
 
-def _save(path: Path, step: Step, state: State) -> None:
+def _save(path: Path, step: CompiledStep, state: State) -> None:
     """Write the variables (weights, moments, steps done), the best weights and the history."""
     numbers = {"epoch": state.epoch, "best_epoch": state.best_epoch, "history": state.history}
     arrays: dict[str, Any] = {
@@ -289,7 +293,7 @@ def _save(path: Path, step: Step, state: State) -> None:
         np.savez(stream, **arrays)
 
 
-def _restore(path: Path, step: Step) -> State:
+def _restore(path: Path, step: CompiledStep) -> State:
     if not path.is_file():
         return State()
     with np.load(path, allow_pickle=False) as arrays:

@@ -134,7 +134,7 @@ def run(
         location = data or str(demo_universe(workdir, Progress(sink)))
         outcome = local.run(
             settings,
-            local.Data.parse(location),
+            local.DataSource.parse(location),
             workdir,
             sink,
             preset=Path(preset).stem,

@@ -25,7 +25,7 @@ from ssfr.pipelines.display import display
 from ssfr.pipelines.study import IMAGE_STEPS, STEPS
 
 if TYPE_CHECKING:
-    from ssfr.components.deployment.rollout import Outcome
+    from ssfr.components.deployment.rollout import RolloutResult
 
 Repository = Annotated[str, typer.Option(help="of models: a folder, or s3://bucket/prefix")]
 SettingsFile = Annotated[
@@ -188,7 +188,7 @@ def _settings(file: Path | None, model: str | None) -> Settings:
     return parse_settings({"deployment": {"name": model}} if model is not None else {}, "--model")
 
 
-def _print_outcome(models: RemoteRepository, done: Outcome) -> None:
+def _print_outcome(models: RemoteRepository, done: RolloutResult) -> None:
     before = f", was {done.before}" if done.before not in (None, done.version) else ""
     print(
         f"{models.name}: version {done.version} is stable{before}; live answers within"

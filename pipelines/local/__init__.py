@@ -1,5 +1,5 @@
 """The pipeline on this machine."""
 
-from ssfr.pipelines.local.runner import Data, Outcome, check, run
+from ssfr.pipelines.local.runner import DataSource, Outcome, check, run
 
-__all__ = ["Data", "Outcome", "check", "run"]
+__all__ = ["DataSource", "Outcome", "check", "run"]

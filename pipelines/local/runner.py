@@ -50,7 +50,7 @@ _LIBRARIES = ("kfp", "numpy", "h5py", "keras", "tensorflow", "scikit-learn", "il
 
 
 @dataclass(frozen=True)
-class Data:
+class DataSource:
     """Where galaxies come from."""
 
     location: str
@@ -62,7 +62,7 @@ class Data:
         return not self.images and is_synthetic(self.location)
 
     @staticmethod
-    def parse(text: str) -> Data:
+    def parse(text: str) -> DataSource:
         """Read ``DIR`` or ``images:DIR``.
 
         Raises
@@ -81,7 +81,7 @@ class Data:
             raise InputError(f"--data {text}: no such folder")
         if scheme == "" and _has_pictures(folder):
             raise InputError(f"--data {text}: pictures, not a TNG directory; did you mean images:{text}?")
-        return Data(str(folder), scheme == "images")
+        return DataSource(str(folder), scheme == "images")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ def check(settings: Settings, until: str | None) -> None:
 
 def run(
     settings: Settings,
-    data: Data,
+    data: DataSource,
     workdir: Path,
     sink: Sink,
     *,
@@ -344,7 +344,7 @@ def _outcome(workdir: Path, artifacts: dict[str, Path]) -> Outcome:
 def _write_manifest(
     path: Path,
     settings: Settings,
-    data: Data,
+    data: DataSource,
     arguments: dict[str, Any],
     outcome: Outcome,
     started: float,

@@ -4,13 +4,13 @@ import pytest
 
 from ssfr.components.errors import InputError
 from ssfr.components.simulation import MARKER
-from ssfr.pipelines.local.runner import Data
+from ssfr.pipelines.local.runner import DataSource
 from ssfr.pipelines.options import origin
 
 
 def test_a_folder_is_a_simulation_unless_it_is_said_to_hold_images(tmp_path):
-    assert Data.parse(str(tmp_path)) == Data(str(tmp_path), images=False)
-    assert Data.parse(f"images:{tmp_path}") == Data(str(tmp_path), images=True)
+    assert DataSource.parse(str(tmp_path)) == DataSource(str(tmp_path), images=False)
+    assert DataSource.parse(f"images:{tmp_path}") == DataSource(str(tmp_path), images=True)
 
 
 @pytest.mark.parametrize("where", [".", "images"])
@@ -18,31 +18,31 @@ def test_pictures_are_not_taken_for_a_simulation(tmp_path, where):
     (tmp_path / where).mkdir(exist_ok=True)
     (tmp_path / where / "a.png").touch()
     with pytest.raises(InputError, match=rf"did you mean images:{tmp_path}\?"):
-        Data.parse(str(tmp_path))
-    assert Data.parse(f"images:{tmp_path}").images
+        DataSource.parse(str(tmp_path))
+    assert DataSource.parse(f"images:{tmp_path}").images
 
 
 @pytest.mark.parametrize("where", ["groups_099", "output/groups_099"])
 def test_a_simulation_may_have_pictures_beside_it(tmp_path, where):
     (tmp_path / where).mkdir(parents=True)
     (tmp_path / "picture.png").touch()
-    assert not Data.parse(str(tmp_path)).images
+    assert not DataSource.parse(str(tmp_path)).images
 
 
 def test_galaxies_are_synthetic_in_a_universe_of_ours_but_pictures_beside_it_are_not_said_to_be(tmp_path):
     (tmp_path / "pictures").mkdir()
     for folder in (tmp_path, tmp_path / "pictures"):
-        assert not Data(str(folder), images=False).synthetic
+        assert not DataSource(str(folder), images=False).synthetic
     (tmp_path / MARKER).touch()
     for folder in (tmp_path, tmp_path / "pictures"):
-        assert Data(str(folder), images=False).synthetic
-        assert not Data(str(folder), images=True).synthetic
+        assert DataSource(str(folder), images=False).synthetic
+        assert not DataSource(str(folder), images=True).synthetic
 
 
 @pytest.mark.parametrize(("text", "said"), [("/nowhere", "no such folder"), ("s3:x", "unknown kind of data")])
 def test_what_is_not_there_is_refused(text, said):
     with pytest.raises(InputError, match=said):
-        Data.parse(text)
+        DataSource.parse(text)
 
 
 @pytest.mark.parametrize(
