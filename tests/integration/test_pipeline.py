@@ -335,6 +335,7 @@ def test_a_disk_that_fills_up_ends_in_one_line_and_the_run_goes_on_when_there_is
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.slow
 def test_a_lost_repository_is_filled_again(finished, universe, settings, tmp_path):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", finished[0], workdir], check=True)

@@ -103,6 +103,7 @@ def test_labels_that_others_moved_since_stay(study):
     assert study.served.champion().labels == {"stable": 1}
 
 
+@pytest.mark.slow
 def test_a_second_attempt_tells_why_the_first_one_undid_the_deployment(study):
     study.deploy(BEST)
     server = Server(study.repository, serving(), SILENT)
@@ -112,6 +113,7 @@ def test_a_second_attempt_tells_why_the_first_one_undid_the_deployment(study):
             verify(study, BEST, server, patience_s=0.5)
 
 
+@pytest.mark.slow
 def test_a_deployment_that_was_tried_again_is_undone_to_what_was_before_its_first_attempt(study):
     study.deploy(-10.1)
     study.deploy(BEST)

@@ -226,6 +226,7 @@ def test_nothing_held_out_is_an_error(tmp_path, inputs):
         run(tmp_path / "out", inputs, prepared_dir=prepared)
 
 
+@pytest.mark.slow
 def test_an_image_catalogue_has_no_baseline_of_cells(tmp_path):
     pictures = np.random.default_rng(0).integers(0, 255, (40, 3, PIXELS, PIXELS), dtype=np.uint8)
     label = np.random.default_rng(1).normal(-10.5, 0.5, 40)
@@ -264,6 +265,7 @@ def test_an_image_catalogue_has_no_baseline_of_cells(tmp_path):
     assert "no count of gas cells" in text
 
 
+@pytest.mark.slow
 def test_without_validation_and_promotion_sets_the_report_is_still_whole(tmp_path, inputs):
     split = {"validation": 0.0, "promotion": 0.0}
     training = {"compact": {"input_pixels": 16}, "keep": "last"}
@@ -311,6 +313,7 @@ def write_audited(root, inputs):
     return inputs | {"model_dirs": {"composite": folder}, "prepared_dir": prepared_dir}
 
 
+@pytest.mark.slow
 def test_seeds_milestones_and_the_audit_are_predicted_beside_the_first_network(tmp_path, inputs):
     audited, ear = write_audited(tmp_path, inputs), Ear()
     run(tmp_path / "out", audited, Progress(ear))
@@ -377,6 +380,7 @@ def test_one_galaxy_with_a_bad_pixel_is_named_and_training_is_not_blamed(tmp_pat
     assert "diverged" not in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_setting_that_only_the_page_prints_makes_no_prediction_again(tmp_path, inputs):
     workdir = tmp_path / "run"
 

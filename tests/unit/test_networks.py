@@ -45,6 +45,7 @@ def test_sizes_are_those_of_the_thesis():
     assert backbone.count_params() + head.count_params() == 15_023_874
 
 
+@pytest.mark.slow
 def test_training_the_head_on_features_equals_training_the_whole_frozen_model():
     """Same start, same batches, dropout with the same seed: the same weights, to float32 rounding."""
     pixels, side, steps, batch = 64, 2, 4, 3

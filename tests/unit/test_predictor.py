@@ -130,6 +130,7 @@ def test_a_folder_that_is_not_a_whole_model_is_refused(compact, tmp_path):
         Predictor.load(copy)
 
 
+@pytest.mark.slow
 def test_a_vgg16_model_is_not_used_with_other_backbone_weights(tmp_path):
     """The path is the same, the file another: its SHA-256 is in model.json."""
     maps, label = discs(5, 256)

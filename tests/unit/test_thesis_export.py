@@ -72,6 +72,7 @@ def test_galaxies_without_snapshots_have_no_lists_and_the_readme_says_so(tmp_pat
     assert "no allsfr.pkl" in (folder / "README.txt").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wanted", ["none", "thesis"])
 def test_the_report_writes_them_only_on_request(tmp_path, pictures, wanted):
     chosen = settings(evaluation={"bootstrap": 100, "export": wanted})

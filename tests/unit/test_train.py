@@ -69,6 +69,7 @@ class RunEvents:
         self.events.append(event)
 
 
+@pytest.mark.slow
 def test_compact_learns_a_nonlinear_sum_that_ridge_on_the_fluxes_cannot(tmp_path):
     maps, label = discs(350, 32, seed=1)
     folders = write_prepared(tmp_path, maps, label)
@@ -217,6 +218,7 @@ def several(**training):
 MODELS = ["", "audit/halo", "audit/random", "audit/tree", "milestones/1", "milestones/4", "seeds/2"]
 
 
+@pytest.mark.slow
 def test_a_run_killed_and_started_again_ends_with_the_weights_of_one_that_was_not(audited, tmp_path):
     """Killed in the first network after a milestone, and again in the second: every network is the same."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
@@ -260,6 +262,7 @@ def test_a_case_has_a_model_folder_for_every_seed_milestone_and_split_of_the_aud
     assert len(intervals) >= len(MODELS) - 1  # the last milestone may be the best epoch
 
 
+@pytest.mark.slow
 def test_several_networks_answer_together_as_each_does_alone(audited, tmp_path):
     train(tmp_path / "out", audited, several())
     folders = [tmp_path / "out" / name for name in MODELS]
@@ -329,6 +332,7 @@ def test_a_case_that_diverges_is_written_down_and_ends_nothing_else(few, tmp_pat
     assert train(out, few, chosen)["failed"] == figures["failed"]
 
 
+@pytest.mark.slow
 def test_a_broken_training_is_started_afresh_only_where_that_is_asked_for(few, tmp_path):
     chosen = settings(checkpoint_every=1)
     start(few, chosen, tmp_path / "killed", "composite", 2)
@@ -543,6 +547,7 @@ def test_vgg16_trains_on_cached_features_and_predicts_with_the_whole_network(tmp
     assert rmse == pytest.approx(figures["validation"]["rmse_dex"], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_training_runs_on_jax_as_well(few, tmp_path):
     pytest.importorskip("jax", reason="JAX is not installed; where it is, training runs on it here")
     done = start(few, settings(), str(tmp_path), KERAS_BACKEND="jax")
