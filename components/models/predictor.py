@@ -15,7 +15,6 @@ from pydantic import ValidationError
 from ssfr.components.config import TrainingSettings
 from ssfr.components.errors import InputError
 from ssfr.components.identity.labels import LabelIdentity
-from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.spec import ImageSpec
 from ssfr.components.imagesets.transform import images, images_from_pictures
 from ssfr.components.models.architecture import Network, architecture_of
@@ -116,24 +115,6 @@ class Predictor:
         where = f"{directory / DESCRIPTION}: label.identity"
         identity = LabelIdentity.parse(label.get("identity"), where, "train it again")
         return cls(spec, network, label["offset"], label["scale"], description["interval"], identity)
-
-    def require_maps(self, maps: MapIdentity, where: object) -> None:
-        """Refuse maps that are not like those the model was trained on.
-
-        Parameters
-        ----------
-        maps
-            What the maps are.
-        where
-            File or folder that holds them.
-
-        Raises
-        ------
-        InputError
-            They differ; the message names every difference.
-        """
-        way_out = "draw them as those, or train a model on these"
-        maps.require_same(self.spec.maps, where, f"those of the model of case '{self.spec.case}'", way_out)
 
     def graph_maps(self, maps: Any) -> Outputs:
         """Predict from (n, F, P, P) raw maps (`spec.fields`, in `spec.units`; uint8 for image catalogues).

@@ -69,6 +69,10 @@ def test_the_files_of_a_held_out_galaxy_are_predicted_by_the_deployed_model(stud
         images = Study(study.folder / "images", images=True)
         with pytest.raises(InputError, match=r"\.h5: images; the model takes maps"):
             client.predict(read_inputs(sorted(images.maps_dir.glob("maps-*.h5"))))
+        other = Study(study.folder / "other", width=45.0, gas_of="halo")
+        differs = "width: 45 kpc here, 90 kpc there; gas_of: halo here, subhalo there"
+        with pytest.raises(InputError, match=rf"maps-099-000\.h5: other maps .*: {differs}"):
+            client.predict(read_inputs(sorted(other.maps_dir.glob("maps-*.h5"))))
 
 
 def test_the_check_in_service_needs_no_certificates_of_the_real_server(study):

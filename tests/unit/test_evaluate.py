@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from evaluation_samples import BASELINES, settings
-from identities import label_attribute
+from identities import map_attribute, map_identity
 from kfp.dsl import Metrics
 from map_samples import physical_maps, sample_table, write_sample
 from training_samples import write_prepared
@@ -20,6 +20,7 @@ from ssfr.components.errors import InputError
 from ssfr.components.evaluation import evaluate
 from ssfr.components.evaluation import predict as predict_case
 from ssfr.components.evaluation.component import evaluation
+from ssfr.components.identity.labels import LABEL, LabelIdentity
 from ssfr.components.imagesets.reader import MapReader, load_spec
 from ssfr.components.models.architecture import architecture_of
 from ssfr.components.models.folder import HISTORY, write_failure, write_model
@@ -59,6 +60,7 @@ def write_untrained(folder, case, maps_dir, prepared_dir, chosen, bias=-10.0, se
     folder.mkdir(parents=True)
     seed = chosen.seed if seed is None else seed
     spec = load_spec(case, chosen.preprocessing, maps_dir, prepared_dir)
+    label = LabelIdentity.of_table(prepared_dir / "galaxies.parquet")
     network = architecture_of(chosen.training).network(spec, seed)
     description = {
         "case": case.name,
@@ -66,7 +68,7 @@ def write_untrained(folder, case, maps_dir, prepared_dir, chosen, bias=-10.0, se
         "parameters": {"trainable": network.trained.count_params(), "frozen": 0},
         "training": chosen.training.model_dump(mode="json"),
         "spec": spec.model_dump(mode="json"),
-        "label": {**label_attribute(), "offset": bias, "scale": 0.5},
+        "label": {"identity": label.model_dump(mode="json"), "offset": bias, "scale": 0.5},
         "interval": {"kind": "scaled_sigma", "factor": 1.0},
         "seed": seed,
         "backbone": network.frozen.origin,
@@ -216,6 +218,28 @@ def test_no_model_and_absent_artifacts_are_one_line_each(tmp_path, inputs):
         run(tmp_path / "c", inputs, model_dirs={"mass": tmp_path})
     with pytest.raises(InputError, match=r"galaxies\.parquet: no such file"):
         run(tmp_path / "d", inputs, prepared_dir=tmp_path)
+
+
+def test_a_model_of_other_maps_than_these_is_refused(tmp_path, inputs):
+    drawn = tmp_path / "maps"
+    shutil.copytree(inputs["maps_dir"], drawn)
+    for path in drawn.glob("maps-*.h5"):
+        with h5py.File(path, "a") as file:
+            file.attrs.update(map_attribute(map_identity(pixels=PIXELS, width=45.0, gas_of="halo")))
+    with pytest.raises(InputError) as refused:
+        run(tmp_path / "out", inputs, maps_dir=drawn)
+    assert "model.json: other maps than those of" in str(refused.value)
+    assert "width: 90 kpc here, 45 kpc there; gas_of: subhalo here, halo there" in str(refused.value)
+
+
+def test_a_model_of_other_labels_than_these_is_refused(tmp_path, inputs):
+    prepared = tmp_path / "prepared"
+    shutil.copytree(inputs["prepared_dir"], prepared)
+    table = pd.read_parquet(prepared / "galaxies.parquet")
+    table.attrs[LABEL] |= {"mass": "total"}
+    table.to_parquet(prepared / "galaxies.parquet")
+    with pytest.raises(InputError, match=r"model\.json: other labels .*: mass: stellar here, total there"):
+        run(tmp_path / "out", inputs, prepared_dir=prepared)
 
 
 def test_nothing_held_out_is_an_error(tmp_path, inputs):

@@ -19,6 +19,7 @@ from ssfr.components.errors import DamagedArtifactError, InputError
 from ssfr.components.models.predictor import Predictor
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.training.train import run
+from ssfr.models import load_model
 
 SMALL = CompactSettings(input_pixels=16, widths=(8, 16), dense=16)
 NAMES = ("predicted", "lower", "upper")
@@ -155,3 +156,16 @@ def test_a_vgg16_model_is_not_used_with_other_backbone_weights(tmp_path):
         Predictor.load(folder, other)
     with pytest.raises(InputError, match=r"MD5 .*, expected 6d6bbae"):
         Predictor.load(folder)
+
+
+def test_other_maps_than_a_models_are_refused_offline(compact, tmp_path):
+    model_dir, maps = compact
+    model = load_model(model_dir)
+    same = write_prepared(tmp_path / "same", maps[:4], np.zeros(4))[0]
+    found = model.predict([same / "maps-099-000.h5", same / "maps-099-001.h5"])
+    expected = Predictor.load(model_dir).predict_maps(maps[:4]).predicted
+    np.testing.assert_allclose(found["log10_ssfr"].value, expected)
+    other = write_prepared(tmp_path / "other", maps[:4], np.zeros(4), width=45.0, gas_of="halo")[0]
+    differs = "width: 45 kpc here, 90 kpc there; gas_of: halo here, subhalo there"
+    with pytest.raises(InputError, match=rf"maps-099-000\.h5: other maps .*: {differs}"):
+        model.predict(other / "maps-099-000.h5")
