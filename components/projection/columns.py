@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ssfr.components.projection.backends import Counts, Overhang, backend
+from ssfr.components.projection.backends import Clipped, Counts, backend
 from ssfr.components.projection.fields import Cells, Field, Values, View, field_named
 from ssfr.components.projection.fields.gas import left_out, mass, radius
 from ssfr.components.projection.frame import Frame
@@ -31,13 +31,13 @@ class Columns(NamedTuple):
         Name of the layer -> (pixels, pixels) float32, row y and column x.
     counts
         Of the cells. Bad ones are gas cells in which some field is not defined, though no setting says so.
-    overhang
+    clipped
         What used cells have outside the field of view; the first weight is mass.
     """
 
     maps: dict[str, NDArray[np.float32]]
     counts: Counts
-    overhang: Overhang
+    clipped: Clipped
 
 
 class _Sums(NamedTuple):
@@ -91,12 +91,12 @@ def draw_columns(
             maxima[layer.name] = values
         plans.append(_add_rows(rows, layer, values, defined, cells, view))
     at, stacked = positions_kpc.astype(np.float32), np.stack(rows, dtype=np.float32, casting="same_kind")
-    drawn_by, overhang = backend(projection.backend), Overhang(0, np.zeros(len(rows)))
+    drawn_by, clipped = backend(projection.backend), Clipped(0, np.zeros(len(rows)))
     radii_kpc = np.zeros(len(weight))
     if of_gas and projection.deposition == "smoothed":
         radii_kpc = radius(cells, view)
         support_kpc = (SUPPORT_RADII * radii_kpc).astype(np.float32)
-        sums, counts, overhang = drawn_by.smooth(at, support_kpc, stacked, frame, projection.threads)
+        sums, counts, clipped = drawn_by.smooth(at, support_kpc, stacked, frame, projection.threads)
     else:
         sums, counts = drawn_by.project(at, stacked, frame, projection.threads)
     maps = {}
@@ -106,7 +106,7 @@ def draw_columns(
             maps[plan.layer.weight] = sums[plan.weight].astype(np.float32)
     for name, values in maxima.items():
         maps[name] = largest(positions_kpc, radii_kpc, values, frame)
-    return Columns(maps, counts._replace(bad=int(bad.sum())), overhang)
+    return Columns(maps, counts._replace(bad=int(bad.sum())), clipped)
 
 
 def _values(field: Field, layer: Layer, cells: Cells, view: View) -> Values:

@@ -149,7 +149,7 @@ def draw_galaxy(
         if matter == "gas":
             if columns.counts.used == 0:
                 raise UnusableGalaxyError("no gas cells in the frame")
-            gas_cells, counts, overhang = count, columns.counts, columns.overhang
+            gas_cells, counts, clipped = count, columns.counts, columns.clipped
         maps |= columns.maps
     return GalaxyMaps(
         np.stack([maps[layer.name] for layer in drawn]),
@@ -160,8 +160,8 @@ def draw_galaxy(
         axis,
         gas_cells,
         counts,
-        overhang.cells,
-        float(overhang.weights[0]),
+        clipped.cells,
+        float(clipped.weights[0]),
     )
 
 

@@ -51,8 +51,8 @@ def wendland(distance, support):
 
 
 def one(smooth, x, y, support, frame=FRAME):
-    maps, _, overhang = smooth(cells((x, y, 0)), sizes(support), ones(1), frame)
-    return maps[0], overhang
+    maps, _, clipped = smooth(cells((x, y, 0)), sizes(support), ones(1), frame)
+    return maps[0], clipped
 
 
 @pytest.mark.parametrize(("x", "y", "support"), [(0.3, -0.2, 0.6), (0.5, 0.5, 1.9), (-3.8, 2.1, 7.3)])
@@ -78,8 +78,8 @@ def test_a_wide_cell_has_the_profile_of_the_equation(smooth):
 @pytest.mark.parametrize("support", np.geomspace(1e-3, 1e3, 25))
 def test_mass_is_conserved_at_every_size(smooth, support):
     for x, y in ((0.0, 0.0), (0.27, -0.48), (31.9, 3.3)):
-        drawn, overhang = one(smooth, x, y, support)
-        assert drawn.sum() + overhang.weights[0] == pytest.approx(1.0, abs=1e-6)
+        drawn, clipped = one(smooth, x, y, support)
+        assert drawn.sum() + clipped.weights[0] == pytest.approx(1.0, abs=1e-6)
         if support < 31:
             inside, _ = one(smooth, x - 31.9 * (x > 30), y, support)
             assert inside.sum() == pytest.approx(1.0, abs=1e-6)
@@ -88,10 +88,10 @@ def test_mass_is_conserved_at_every_size(smooth, support):
 @pytest.mark.parametrize("support", [1e-5, 1e-4, 2e-4])
 def test_cells_far_below_a_pixel_make_the_histogram(smooth, support):
     positions, weights = uniform(3000, -33, 33), np.random.default_rng(2).random((2, 3000), np.float32)
-    maps, counts, overhang = smooth(positions, np.full(3000, support, np.float32), weights, FRAME)
+    maps, counts, clipped = smooth(positions, np.full(3000, support, np.float32), weights, FRAME)
     points, expected = backend("native").project(positions, weights, FRAME)
     np.testing.assert_array_equal(maps, points)
-    assert counts == expected and overhang.cells == 0 and not overhang.weights.any()
+    assert counts == expected and clipped.cells == 0 and not clipped.weights.any()
 
 
 def test_a_cell_within_a_pixel_is_all_in_it(smooth):
@@ -141,8 +141,8 @@ def test_a_frame_is_cut_out_of_a_larger_one(smooth):
 
 def test_a_cell_is_used_if_any_part_of_it_is_in_the_frame(smooth):
     positions = cells((34, 0, 0), (34, 0, 0), (0, -36, 0), (34, 34, 0), (0, 0, 0))
-    _, counts, overhang = smooth(positions, sizes(1.9, 2.1, 5, 1, 1), ones(5), FRAME)
-    assert counts == (3, 2, 0) and overhang.cells == 2
+    _, counts, clipped = smooth(positions, sizes(1.9, 2.1, 5, 1, 1), ones(5), FRAME)
+    assert counts == (3, 2, 0) and clipped.cells == 2
 
 
 def test_the_depth_is_of_the_centres_of_cells(smooth):
@@ -165,11 +165,11 @@ def test_a_lattice_of_cells_makes_a_flat_map(smooth):
 def test_each_of_many_fields_is_spread_as_if_alone(smooth, fields):
     positions, support = uniform(30, -34, 34), np.geomspace(0.05, 40, 30).astype(np.float32)
     weights = np.random.default_rng(fields).random((fields, 30), np.float32)
-    maps, counts, overhang = smooth(positions, support, weights, FRAME)
+    maps, counts, clipped = smooth(positions, support, weights, FRAME)
     for field in range(fields):
         alone, counts_alone, lost = smooth(positions, support, weights[field : field + 1], FRAME)
         np.testing.assert_allclose(maps[field], alone[0], rtol=1e-12)
-        assert counts_alone == counts and lost.weights[0] == pytest.approx(overhang.weights[field])
+        assert counts_alone == counts and lost.weights[0] == pytest.approx(clipped.weights[field])
 
 
 def test_a_cell_with_a_bad_number_or_size_is_counted_and_in_no_map(smooth):
@@ -183,9 +183,9 @@ def test_a_cell_with_a_bad_number_or_size_is_counted_and_in_no_map(smooth):
 
 
 def test_no_cells_give_empty_maps(smooth):
-    maps, counts, overhang = smooth(np.empty((3, 0), "f4"), np.empty(0, "f4"), np.empty((2, 0), "f4"), FRAME)
+    maps, counts, clipped = smooth(np.empty((3, 0), "f4"), np.empty(0, "f4"), np.empty((2, 0), "f4"), FRAME)
     assert maps.shape == (2, 64, 64) and not maps.any()
-    assert counts == (0, 0, 0) and overhang.cells == 0 and overhang.weights.tolist() == [0, 0]
+    assert counts == (0, 0, 0) and clipped.cells == 0 and clipped.weights.tolist() == [0, 0]
 
 
 @pytest.mark.parametrize(
@@ -225,16 +225,16 @@ def galaxies(draw):
 @given(galaxies())
 def test_the_kernel_agrees_with_the_reference_on_any_cells(galaxy):
     positions, support, weights, frame, threads = galaxy
-    native, counted, overhang = backend("native").smooth(positions, support, weights, frame, threads)
+    native, counted, clipped = backend("native").smooth(positions, support, weights, frame, threads)
     reference, expected, beyond = backend("reference").smooth(positions, support, weights, frame)
-    assert counted == expected and overhang.cells == beyond.cells
+    assert counted == expected and clipped.cells == beyond.cells
     assert sum(counted) == positions.shape[1]
     total = np.where(np.isfinite(weights), weights, 0).astype(float).sum(axis=1)
     assert (abs(native - reference).max(axis=(1, 2)) <= CLOSE * total).all()
-    assert (abs(overhang.weights - beyond.weights) <= CLOSE * total).all()
+    assert (abs(clipped.weights - beyond.weights) <= CLOSE * total).all()
     assert (native >= 0).all()
     np.testing.assert_allclose(
-        native.sum(axis=(1, 2)) + overhang.weights,
+        native.sum(axis=(1, 2)) + clipped.weights,
         reference.sum(axis=(1, 2)) + beyond.weights,
         rtol=1e-6,
         atol=1e-30,

@@ -27,7 +27,7 @@ class Counts(NamedTuple):
     """A coordinate or a weight is NaN or infinite, or the size is not positive; it is in no map."""
 
 
-class Overhang(NamedTuple):
+class Clipped(NamedTuple):
     """What used cells have outside the frame, in x and y, as they are spread."""
 
     cells: int
@@ -74,7 +74,7 @@ class Backend(Protocol):
         weights: NDArray[np.float32],
         frame: Frame,
         threads: int = 1,
-    ) -> tuple[NDArray[np.float64], Counts, Overhang]:
+    ) -> tuple[NDArray[np.float64], Counts, Clipped]:
         """Draw maps of cells, each spread over a disc of its own.
 
         A pixel gets the integral over its area of the Wendland C2 kernel in two dimensions,
@@ -96,7 +96,7 @@ class Backend(Protocol):
             (fields, pixels, pixels), row y and column x, the sums in the unit of the weights.
         counts
             Of the cells; one is used if any part of it is in the frame.
-        overhang
+        clipped
             What the used cells have outside the frame: the maps and this hold all of their weights.
         """
 

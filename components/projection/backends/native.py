@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssfr.components.projection import _kernel
-from ssfr.components.projection.backends import Counts, Overhang
+from ssfr.components.projection.backends import Clipped, Counts
 from ssfr.components.projection.frame import Frame
 
 
@@ -33,11 +33,11 @@ def smooth(
     weights: NDArray[np.float32],
     frame: Frame,
     threads: int = 1,
-) -> tuple[NDArray[np.float64], Counts, Overhang]:
+) -> tuple[NDArray[np.float64], Counts, Clipped]:
     """Spread weights over maps: see `Backend.smooth`. A pixel is within 1e-3 of a cell's largest one."""
     maps = np.empty((len(weights), frame.pixels, frame.pixels))
     lost = np.empty(len(weights))
-    *counts, overhanging = _kernel.smooth(
+    *counts, clipped_cells = _kernel.smooth(
         np.ascontiguousarray(positions_kpc, np.float32),
         np.ascontiguousarray(support_kpc, np.float32),
         np.ascontiguousarray(weights, np.float32),
@@ -47,4 +47,4 @@ def smooth(
         maps,
         lost,
     )
-    return maps, Counts(*counts), Overhang(overhanging, lost)
+    return maps, Counts(*counts), Clipped(clipped_cells, lost)

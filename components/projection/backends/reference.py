@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ssfr.components.projection.backends import Counts, Overhang
+from ssfr.components.projection.backends import Clipped, Counts
 from ssfr.components.projection.frame import Frame
 
 _SAMPLES = 16
@@ -39,7 +39,7 @@ def smooth(
     weights: NDArray[np.float32],
     frame: Frame,
     threads: int = 1,
-) -> tuple[NDArray[np.float64], Counts, Overhang]:
+) -> tuple[NDArray[np.float64], Counts, Clipped]:
     """Spread weights over maps: see `Backend.smooth`. There is one thread, whatever `threads` says."""
     positions = np.asarray(positions_kpc, np.float32).astype(np.float64)
     support = np.asarray(support_kpc, np.float32).astype(np.float64)
@@ -53,7 +53,7 @@ def smooth(
         used = finite & ((centre + reach >= 0) & (centre - reach < frame.pixels)).all(axis=0)
     used &= (positions[2] >= frame.bounds[4]) & (positions[2] < frame.bounds[5])
     maps, lost = np.zeros((len(weights), frame.pixels, frame.pixels)), np.zeros(len(weights))
-    overhanging = 0
+    clipped_cells = 0
     for cell in np.flatnonzero(used):
         rows, columns, shares = _shares(centre[:, cell], support[cell], frame.pixels)
         maps[:, rows, columns] += weights[:, cell, None, None] * shares
@@ -61,9 +61,9 @@ def smooth(
             (centre[:, cell] < reach[cell]).any() or (centre[:, cell] + reach[cell] > frame.pixels).any()
         ):
             lost += weights[:, cell] * (1.0 - shares.sum())
-            overhanging += 1
+            clipped_cells += 1
     counts = Counts(int(used.sum()), int((finite & ~used).sum()), int((~finite).sum()))
-    return maps, counts, Overhang(overhanging, lost)
+    return maps, counts, Clipped(clipped_cells, lost)
 
 
 def _shares(
