@@ -375,23 +375,16 @@ def test_no_request_fails_while_versions_are_swapped(toys, repository):
         assert set(mine) == {1, 2, 3}
 
 
-def test_an_old_version_is_unloaded_only_after_its_calls(toys, tmp_path):
-    root = tmp_path / "models"
-    deploy(toys, root, 1, "slow")
-    settings = serving()
-    with (
-        Server(root, settings, SILENT) as server,
-        ModelClient.of(settings, server.address, "slow") as client,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        call = pool.submit(client.predict_maps, MAPS)
-        time.sleep(0.3)
-        part = root / "slow" / ".2"
-        shutil.copytree(toys / "toy" / "2", part)
-        part.rename(root / "slow" / "2")
-        wait_for(lambda: client.status()[-1].state == "UNLOADING")
-        assert not call.done()
-        assert call.result().versions.tolist() == [1]
+def test_an_old_version_is_unloaded_only_after_its_calls(toys, repository):
+    with served(repository) as (server, client):
+        old = server.loader.servable(ModelSpec(name="toy"))
+        with old.call():
+            deploy(toys, repository, 2)
+            wait_for(lambda: client.status()[-1].state == "UNLOADING")
+            time.sleep(0.3)
+            assert client.predict_maps(MAPS).versions.tolist() == [2]
+            assert old.signature("predict_maps")({"maps": MAPS})["log10_ssfr"] == -1.0
+            assert client.status()[-1].state == "UNLOADING"
         wait_for(lambda: client.status()[-1].state == "END")
 
 
