@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 from pathlib import Path
 
@@ -229,3 +230,20 @@ def test_more_files_are_read_than_a_process_may_open(tmp_path: Path) -> None:
             np.testing.assert_array_equal(reader.maps(np.arange(count)), maps)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_limit_of_open_files_is_not_taken_for_a_damaged_file(
+    galaxies: tuple[Path, pd.DataFrame, np.ndarray],
+) -> None:
+    folder, table, _ = galaxies
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(path.name) for path in Path("/proc/self/fd").iterdir())
+    filled = [os.dup(0) for _ in range(highest)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (highest, hard))
+    try:
+        with pytest.raises(InputError, match="too many open files; raise the limit"):
+            MapReader(folder, table)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in filled:
+            os.close(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from identities import picture_identity
 from PIL import Image
 
-from ssfr.components.config import Settings
+from ssfr.components.config import ProjectionSettings, Settings
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.reader import MapReader
 from ssfr.components.preprocessing import ingest, prepare
@@ -419,3 +420,19 @@ def test_files_that_differ_in_their_ending_only_keep_it_in_their_names(folder: P
 def test_galaxies_of_the_thesis_keep_its_names(thesis: Path, output: Path) -> None:
     ingest.run(output, thesis, settings_of(table="allsfr.pkl"), SILENT)
     assert drawn(output)["galaxy"].tolist()[::3] == ["Snap99ID4", "Snap98ID4"]
+
+
+def test_pictures_are_packed_with_few_of_them_in_memory(tmp_path: Path, output: Path) -> None:
+    side, count = 128, 64
+    (tmp_path / "many" / "images").mkdir(parents=True)
+    for number in range(count):
+        Image.new("RGB", (side, side)).save(tmp_path / "many" / "images" / f"g{number}.png")
+    names = [f"g{number}.png" for number in range(count)]
+    table = pd.DataFrame({"filename": names, "stellar_mass_msun": 1e10, "sfr_msun_per_yr": 1.0})
+    table.to_csv(tmp_path / "many" / "labels.csv", index=False)
+    settings = settings_of().model_copy(update={"projection": ProjectionSettings(pixels=side)})
+    tracemalloc.start()
+    ingest.run(output, tmp_path / "many", settings, SILENT)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 0.5 * count * side * side * 3
