@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import random
 import re
-import time
+import threading
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -157,6 +158,7 @@ class S3Client:
     def __init__(self, place: Bucket, settings: StorageSettings, progress: Progress) -> None:
         self._place, self._settings, self._progress = place, settings, progress
         self._boto3 = _boto3_client(settings)
+        self._given_up, self._is_one_transfer = threading.Event(), False
         self.meta = self._boto3.meta
         self.meta.events.register("before-send.s3", self._show_inner_tries)
         self.meta.events.register_last("before-parameter-build.s3", _stay_here)
@@ -166,14 +168,28 @@ class S3Client:
             raise AttributeError(operation)
         return partial(self._request, operation, getattr(self._boto3, operation))
 
+    def for_one_transfer(self) -> S3Client:
+        """Return a client of the same connections, all of whose requests are in vain once one has failed."""
+        client = copy.copy(self)
+        client._given_up, client._is_one_transfer = threading.Event(), True
+        return client
+
+    def give_up(self) -> None:
+        """End the waits between attempts, and make no more attempts."""
+        self._given_up.set()
+
     def complete_multipart_upload(self, **named: Any) -> Answer:
         """Make an object of parts; an upload that is gone counts as complete, as after a lost answer."""
-        try:
-            return self._request("complete_multipart_upload", self._boto3.complete_multipart_upload, **named)
-        except S3Error as error:
-            if error.code != "NoSuchUpload":
-                raise
-            return {}
+
+        def complete(**named: Any) -> Answer:
+            try:
+                return dict(self._boto3.complete_multipart_upload(**named))
+            except ClientError as error:
+                if _code(error) != "NoSuchUpload":
+                    raise
+                return {}
+
+        return self._request("complete_multipart_upload", complete, **named)
 
     def get_object(self, **named: Any) -> Answer:
         """Read an object or a range of one: its ``Body`` has arrived completely."""
@@ -208,14 +224,17 @@ class S3Client:
                     raise BrokenAnswerError
                 return answer
             except (BotoCoreError, ClientError, *_PASSING_ERRORS) as error:
-                if attempt == self._settings.attempts or not _may_pass(error):
+                last = attempt == self._settings.attempts or self._given_up.is_set()
+                if last or not _may_pass(error):
+                    if self._is_one_transfer:
+                        self.give_up()
                     raise self._explain(doing, error, attempt) from None
                 wait = self._wait_s(attempt)
                 self._progress.say(
                     f"{self._place}: {doing}: {_reason(error)};"
                     f" attempt {attempt + 1} of {self._settings.attempts} in {wait:.1f} s"
                 )
-                time.sleep(wait)
+                self._given_up.wait(wait)
         raise AssertionError("there is at least one attempt")
 
     def _shown(self, named: dict[str, Any]) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 from s3transfer.manager import TransferConfig, TransferManager
@@ -137,8 +137,9 @@ class Objects:
     def _object(self, name: str) -> dict[str, str]:
         return {"Bucket": self._place.name, "Key": self._top + name}
 
-    def _transfers(self, part_bytes: int) -> Any:
-        """Return a TransferManager that holds a few parts more in memory than there are connections."""
+    @contextmanager
+    def _transfers(self, part_bytes: int) -> Iterator[Any]:
+        """Give a TransferManager that holds a few parts more in memory than there are connections."""
         at_once = self._settings.connections
         config = TransferConfig(
             multipart_threshold=part_bytes + 1,
@@ -151,8 +152,13 @@ class Objects:
             max_io_queue_size=part_bytes // _WRITTEN_AT_ONCE,
             num_download_attempts=1,  # the client makes them, with waits between
         )
-        client: Any = self._client
-        return TransferManager(client, config)
+        client: Any = self._client.for_one_transfer()
+        with TransferManager(client, config) as transfers:
+            try:
+                yield transfers
+            except BaseException:
+                client.give_up()
+                raise
 
     def _etag(self, name: str, size: int) -> str:
         """Return the version of an object, which must have a size [bytes].

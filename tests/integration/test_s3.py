@@ -378,6 +378,28 @@ def test_a_redirect_is_not_followed(place: Place, proxy: FaultyProxy, tmp_path: 
         assert not visits
 
 
+def test_when_one_part_fails_for_good_the_others_wait_no_longer(
+    place: Place, proxy: FaultyProxy, tmp_path: Path
+) -> None:
+    def plan(request: bytes) -> Fault | None:
+        part = re.match(rb"PUT \S*partNumber=(\d)", request)
+        if not part:
+            return None
+        if part[1] == b"3":  # last, when the others wait already
+            return Fault("redirect" if "stall in the request" in proxy.injected else "stall", "request", 0)
+        return Fault("unavailable", "request", 0)
+
+    proxy.plan, proxy.redirect, proxy.stall_s = plan, proxy.endpoint, 4.0
+    said = Said()
+    store = place.store(proxy.endpoint, said, attempts=9, backoff_s=600.0, backoff_max_s=600.0)
+    started = time.monotonic()
+    with pytest.raises(S3Error, match="redirects, which is not followed"):
+        store.publish(write_artifact(tmp_path, BIG), "training/1")
+    assert time.monotonic() - started < 15
+    assert len([line for line in said.lines if "attempt 2 of 9" in line]) == 2
+    assert not store.exists("training/1")
+
+
 def test_plain_http_and_passwords_in_the_endpoint_are_refused(place: Place) -> None:
     with pytest.raises(InputError, match=r"set storage\.allow_http: true"):
         place.store(allow_http=False)
