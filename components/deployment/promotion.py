@@ -18,6 +18,7 @@ from ssfr.components.identity.labels import LabelIdentity
 from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import MapReader, in_batches
 from ssfr.components.labels.served import label_among
+from ssfr.components.results.files import METRICS, read_metrics, read_predictions
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.serving.protocol.names import DEFAULT_SIGNATURE, PREDICT_MAPS
 from ssfr.components.serving.repository.folder import DESCRIPTION
@@ -58,15 +59,16 @@ class Candidate:
         InputError
             It is not one.
         """
-        path = evaluation_dir / "metrics.json"
-        metrics = read_json(path)
+        metrics = read_metrics(evaluation_dir)
         try:
             case = str(metrics["best_case"])
             scores = metrics["cases"][case]
             beats, not_beaten = bool(scores["beats_baselines"]), tuple(scores["not_beaten"])
         except (KeyError, TypeError):
-            raise InputError(f"{path}: no best_case with its scores; evaluate the models again") from None
-        table = pd.read_parquet(evaluation_dir / "predictions.parquet")
+            raise InputError(
+                f"{evaluation_dir / METRICS}: no best_case with its scores; evaluate the models again"
+            ) from None
+        table = read_predictions(evaluation_dir)
         return cls(case, beats, not_beaten, table[table["case"] == case].reset_index(drop=True))
 
     def of(self, split: str) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from ssfr.components.config import Settings
 from ssfr.components.deployment.held_out import CHECKED, largest_difference, predict_served
 from ssfr.components.errors import InputError
 from ssfr.components.imagesets.reader import MapReader
+from ssfr.components.results.files import read_predictions
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.repository.folder import STABLE
@@ -67,7 +68,7 @@ def run(
         return found
     models = RemoteRepository(repository, deployed["model"], settings.storage, progress)
     _check_label(models, label, version)
-    predictions = pd.read_parquet(evaluation_dir / "predictions.parquet")
+    predictions = read_predictions(evaluation_dir)
     of_case = predictions[(predictions["case"] == deployed["case"]) & (predictions["split"] == "test")]
     test = of_case.head(CHECKED).reset_index(drop=True)
     galaxies = pd.read_parquet(prepared_dir / "galaxies.parquet").set_index("galaxy", drop=False)
