@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -14,6 +17,7 @@ from ssfr.components.projection import project
 from ssfr.components.projection.columns import draw_columns
 from ssfr.components.projection.draw import draw_galaxy
 from ssfr.components.projection.fields import View, field_named
+from ssfr.components.projection.fields.registry import own_fields
 from ssfr.components.projection.frame import Frame
 from ssfr.components.projection.largest import largest
 from ssfr.components.projection.layers import layers
@@ -461,3 +465,11 @@ def test_all_fields_have_units_that_astropy_reads():
     }
     for layer in layers(settings.model_copy(update={"projection": projection})):
         assert units.Unit(layer.unit) == expected.get(layer.name, units.Unit(layer.unit)), layer
+
+
+def test_the_page_of_fields_lists_them_all_with_their_units():
+    page = (Path(__file__).resolve().parents[2] / "docs/fields.md").read_text()
+    rows = dict(re.findall(r"^\| `(\w+)` \| (\S[^|]*?) \|", page, re.MULTILINE))
+    names = tuple(own_fields())
+    settings = Settings().model_copy(update={"projection": ProjectionSettings(fields=names)})
+    assert rows == {layer.name: layer.unit for layer in layers(settings) if not layer.is_weight}
