@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field, SerializeAsAny, field_validator
+from pydantic import Field, SerializeAsAny, ValidationError, field_validator
 
 from ssfr.components.config.section import Section
 from ssfr.components.errors import nearest
@@ -257,7 +257,7 @@ class ModelSections(Section):
     def _sections_of_packages(cls, value: Any) -> Any:
         if not isinstance(value, Mapping):
             return value
-        return {name: _load(name).model_validate(section) for name, section in value.items()}
+        return {name: _parse(name, section) for name, section in value.items()}
 
     @property
     def section(self) -> ModelSettings:
@@ -294,13 +294,23 @@ def _of_packages() -> importlib.metadata.EntryPoints:
     return importlib.metadata.entry_points(group=ENTRY_POINTS)
 
 
+def _parse(name: str, section: Any) -> ModelSettings:
+    """Return the settings of another package's model; one line says what is wrong with them."""
+    try:
+        return _load(name).model_validate(section)
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        key = ".".join([name, *map(str, problem["loc"])])
+        raise ValueError(f"{key}: {problem['msg'].lower()}") from None
+
+
 def _load(name: str) -> type[ModelSettings]:
     """Return the settings of another package's model.
 
     Raises
     ------
     ValueError
-        There is none of that name, or it is no `ModelSettings` and can't be imported.
+        There is none of that name, it can't be imported, or it is no `ModelSettings`.
     """
     found = _of_packages().select(name=name)
     if not found:
@@ -308,8 +318,9 @@ def _load(name: str) -> type[ModelSettings]:
     entry = next(iter(found))
     try:
         loaded = entry.load()
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"model {name!r} of {entry.value} can't be loaded: {error}") from None
+    except Exception as error:  # whatever a foreign module raises when it is imported
+        said = " ".join(str(error).split())
+        raise ValueError(f"model {name!r}: {entry.value} can't be imported: {said}") from None
     if not (isinstance(loaded, type) and issubclass(loaded, ModelSettings)):
         raise ValueError(f"model {name!r}: {entry.value} is no subclass of ModelSettings")
     return loaded

@@ -31,7 +31,7 @@ def training(
     from ssfr.components.imagesets.reader import load_spec
     from ssfr.components.steps.step import open_step
     from ssfr.components.storage.artifact import verify
-    from ssfr.components.training.plan import engine, find_case
+    from ssfr.components.training.plan import engine, find_case, outside_code
 
     with open_step("training", workdir, settings) as step:
         maps_dir, prepared_dir = step.take(maps), step.take(prepared)
@@ -55,6 +55,7 @@ def training(
                 "spec": spec.model_dump(mode="json"),
                 "audit": step.settings.evaluation.audit_case == case,
                 "engine": engine(),
+                "model": outside_code(step.settings.training),
             },
             label=f"training/{case}",
         )

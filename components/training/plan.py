@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import json
 import os
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from ssfr.components.config import Case, Settings, TrainingSettings
 from ssfr.components.errors import InputError, nearest
 from ssfr.components.labels.registry import label_of
 from ssfr.components.models.weights import VGG16_MD5, published_file
+from ssfr.components.storage.artifact import sha256_file, sha256_json
 
 AUDITS = ("random", "tree", "halo")
 """Splits of the leakage audit: galaxies.parquet has a column ``audit_NAME`` for each."""
@@ -90,6 +92,16 @@ def engine() -> dict[str, str]:
         "keras": importlib.metadata.version("keras"),
         "backend": os.environ.get("KERAS_BACKEND") or backend or "tensorflow",
     }
+
+
+def outside_code(training: TrainingSettings) -> str | None:
+    """Return the digest of a model's own modules, if another package offers it: its key depends on them."""
+    section = training.section
+    modules = {type(section).__module__, section.network.partition(":")[0]}
+    if all(name.startswith("ssfr.") for name in modules):
+        return None
+    found = (importlib.util.find_spec(name) for name in sorted(modules))
+    return sha256_json([sha256_file(Path(spec.origin)) for spec in found if spec and spec.origin])
 
 
 def check_settings(settings: Settings, expected_md5: str = VGG16_MD5) -> None:

@@ -10,15 +10,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from map_samples import physical_maps, sample_table, write_sample
-from training_samples import discs, write_prepared
 
 from ssfr.components.config import load_settings
 from ssfr.components.imagesets.reader import MapReader, load_spec
 from ssfr.components.imagesets.transform import physical_channels
-from ssfr.components.models.predictor import Predictor
 from ssfr.components.preprocessing import prepare
 from ssfr.components.runtime.progress import SILENT
-from ssfr.components.training import train
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "extending.md").read_text()
@@ -77,50 +74,3 @@ def test_another_label_is_a_setting(tmp_path: Path) -> None:
     prepare.run(prepared, drawn, drawn, load_settings(file), SILENT)
     label = pd.read_parquet(prepared / "galaxies.parquet")["label"]
     np.testing.assert_allclose(10**label, np.maximum(sample["sfr_msun_per_yr"], 1e-3))
-
-
-MODEL = """\
-from ssfr.components.config import ModelSettings
-from ssfr.components.config.models import Cost
-from ssfr.components.models.architecture import Architecture
-
-class MeansSettings(ModelSettings):
-    network = "means:Means"
-    title = "dense layers on the mean of each channel"
-    default_rate = 1e-2
-    units: int = 8
-
-    def check(self, pixels, channels):
-        "Any image will do."
-
-    def cost(self, pixels, channels):
-        return Cost(4.0 * channels * pixels**2, 0.0, 0.0, 1e-5)
-
-class Means(Architecture[MeansSettings]):
-    def build_trained(self, spec, outputs, seed):
-        import keras  # the settings are read where Keras is not installed
-
-        inputs = keras.Input((spec.pixels, spec.pixels, spec.output_channels))
-        means = keras.layers.GlobalAveragePooling2D()(inputs)
-        hidden = keras.layers.Dense(self.settings.units, activation="relu")(means)
-        return keras.Model(inputs, keras.layers.Dense(outputs)(hidden))
-"""
-
-
-def test_a_model_is_one_module_of_another_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    site = tmp_path / "site"
-    information = site / "means-1.0.dist-info"
-    information.mkdir(parents=True)
-    (site / "means.py").write_text(MODEL)
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: means\nVersion: 1.0\n")
-    (information / "entry_points.txt").write_text("[ssfr.models]\nmeans = means:MeansSettings\n")
-    monkeypatch.syspath_prepend(str(site))
-    file = tmp_path / "mine.yaml"
-    file.write_text("training: {model: means, epochs: 2, batch: 8, seeds: 1, models: {means: {units: 4}}}\n")
-    maps, label = discs(24, 32)
-    folders = write_prepared(tmp_path, maps, label)
-    output = tmp_path / "model"
-    output.mkdir()
-    train.run(output, *folders, "composite", load_settings(file), SILENT)
-    assert Predictor.load(output).network.trained.count_params() == 3 * 4 + 4 + 4 * 2 + 2
-    assert np.isfinite(Predictor.load(output).predict_maps(maps).predicted).all()

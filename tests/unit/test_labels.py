@@ -8,6 +8,8 @@ import pytest
 
 from ssfr.components.config import LabelSettings
 from ssfr.components.errors import InputError
+from ssfr.components.labels.registry import LABELS, Label, label_of
+from ssfr.components.labels.served import outputs_of
 from ssfr.components.preprocessing.labels import labels
 
 
@@ -56,3 +58,59 @@ def test_a_sample_without_that_mass_says_which_setting_helps(sample: pd.DataFram
     sample["ssfr_stellar_per_yr"] = np.nan
     with pytest.raises(InputError, match=r"use label\.mass: total"):
         labels(sample, LabelSettings())
+
+
+def test_every_registered_label_is_the_logarithm_of_its_column() -> None:
+    values = np.array([2.0, 1.5])
+    for label in LABELS.values():
+        column = label.column.format(mass="total")
+        sample = pd.DataFrame({"snapshot": 99, "subhalo_id": [0, 1], column: values})
+        found = labels(sample, LabelSettings(quantity=label.name, mass="total"))
+        np.testing.assert_allclose(found["label"], np.log10(values))
+        assert not found["at_floor"].any()
+        low, high = label.plausible
+        assert low < high
+        assert label.floor <= high
+
+
+def test_a_label_that_is_added_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Label("log10_bh_mass", "black hole mass", "Msun", "no black hole", "bh_mass_msun", 4.0)
+    monkeypatch.setitem(LABELS, line.name, line)
+    sample = pd.DataFrame({"snapshot": 99, "subhalo_id": [0, 1], "bh_mass_msun": [1e8, 0.0]})
+    found = labels(sample, LabelSettings(quantity="log10_bh_mass"))
+    assert found["label"].tolist() == [8.0, 4.0]
+    assert outputs_of(line.name) == ("log10_bh_mass", "bh_mass", "lower", "upper")
+    assert line.text == "log10(black hole mass / Msun)"
+
+
+def test_a_column_of_the_users_own_table_is_a_label() -> None:
+    sample = pd.DataFrame({"snapshot": 0, "subhalo_id": [0, 1], "table_age Gyr": [1.0, 10.0]})
+    settings = LabelSettings(quantity="column", column="age Gyr", column_unit="Gyr")
+    assert labels(sample, settings)["label"].tolist() == [0.0, 1.0]
+    assert label_of(settings).name == "log10_age_Gyr"
+    assert label_of(settings).axis == r"$\log_{10}$(age Gyr / Gyr)"
+    logarithms = settings.model_copy(update={"column_is_log10": True})
+    assert labels(sample, logarithms)["label"].tolist() == [1.0, 10.0]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"quantity": "log10_sfrr"}, r"no label 'log10_sfrr' \(did you mean 'log10_sfr'\?\)"),
+        (
+            {"quantity": "column", "column": "mettalicity"},
+            "no column 'mettalicity' .*mean 'metallicity'",
+        ),
+        ({"quantity": "column", "column": "name"}, "no numbers in name"),
+    ],
+)
+def test_a_label_that_cannot_be_had_is_refused_in_one_line(settings: dict[str, str], problem: str) -> None:
+    columns = {"snapshot": 0, "subhalo_id": [0], "table_metallicity": 0.1, "table_name": ["M31"]}
+    with pytest.raises(InputError, match=problem) as error:
+        labels(pd.DataFrame(columns), LabelSettings.model_validate(settings))
+    assert "\n" not in str(error.value)
+
+
+def test_a_column_without_its_quantity_is_refused() -> None:
+    with pytest.raises(ValueError, match="belong together"):
+        LabelSettings(column="metallicity")

@@ -200,3 +200,18 @@ def test_galaxies_whose_twins_may_be_in_another_set_are_counted_in_a_warning(
     twins = [text for text in ear.warnings if "at another time" in text]
     assert len(twins) == (warned > 0)
     assert not warned or f"{warned} of {len(sample)} galaxies" in twins[0]
+
+
+def test_a_column_in_another_unit_is_warned_of(drawn: Path, output: Path) -> None:
+    sample = pd.read_parquet(drawn / "sample.parquet")
+    sample["ssfr_stellar_per_yr"] *= 1e9  # 1/Gyr
+    sample.to_parquet(drawn / "sample.parquet", index=False)
+    events: list[Any] = []
+
+    class Sink:
+        def emit(self, event: Any) -> None:
+            events.append(event)
+
+    prepare.run(output, drawn, drawn, settings_of(), Progress(Sink()))
+    warned = [event["text"] for event in events if event["kind"] == "warn"]
+    assert any("is the column ssfr_stellar_per_yr in another unit?" in text for text in warned)
