@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 SSFR = [sys.executable, "-m", "ssfr.pipelines.cli"]
 
 
-def run(data: Path, workdir: Path, **changes) -> str:
+def run(data: Path | str, workdir: Path, **changes) -> str:
     options = small_demo.overrides(**changes)
     ran = subprocess.run(
         [*SSFR, "run", "demo", "--data", data, "--workdir", workdir, *options],
@@ -71,7 +71,7 @@ def test_a_column_of_the_table_of_an_image_catalogue(tmp_path):
     }
     pd.DataFrame(table).to_csv(folder / "labels.csv", index=False)
     run(
-        folder,
+        f"images:{folder}",
         tmp_path / "work",
         projection__pixels=32,
         preprocessing__pixel_type="uint8",
