@@ -229,7 +229,7 @@ def predict(
     if known:
         title = known.text
         linear_title = f"{known.symbol} [{known.unit}]" if known.unit else known.symbol
-    table = Table("galaxy", "predicted", "interval", linear_title, "version", title=title)
+    table = Table("galaxy", "predicted", "interval", Text(linear_title), "version", title=title)
     for name, predicted, lower, upper, linear, served_by in rows:
         table.add_row(
             Text(name),
