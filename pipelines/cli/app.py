@@ -12,6 +12,7 @@ import typer
 import yaml
 from pydantic import ValidationError
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -229,7 +230,7 @@ def predict(
     if known:
         title = known.text
         linear_title = f"{known.symbol} [{known.unit}]" if known.unit else known.symbol
-    table = Table("galaxy", "predicted", "interval", Text(linear_title), "version", title=title)
+    table = Table("galaxy", "predicted", "interval", escape(linear_title), "version", title=title)
     for name, predicted, lower, upper, linear, served_by in rows:
         table.add_row(
             Text(name),
