@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import copy
-import io
 import random
 import re
 import threading
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from functools import partial
@@ -57,7 +57,7 @@ _EXPECTED = {
     "list_multipart_uploads": "IsTruncated",
 }
 """A field of every good answer; boto3 takes an answer whose end was lost for one that says nothing."""
-_CHUNK_BYTES = 256 << 10
+_CHUNK_BYTES = 1 << 20
 _MOST_BYTES = 64 << 20
 """Of an object that is read in one request, unless a part is larger."""
 
@@ -138,6 +138,21 @@ class S3Error(InputError):
         self.code = code
 
 
+class _Body:
+    """The bytes of an answer in the chunks in which they arrived: none is copied, each is freed once read."""
+
+    def __init__(self, chunks: deque[bytes]) -> None:
+        self._chunks = chunks
+
+    def read(self, amount: int | None = None) -> bytes:
+        """Return the next chunk, at most _CHUNK_BYTES; without `amount` all that is left."""
+        if amount is not None:
+            return self._chunks.popleft() if self._chunks else b""
+        left = b"".join(self._chunks)
+        self._chunks.clear()
+        return left
+
+
 class S3Client:
     """A boto3 client of one server that repeats and checks its requests; s3transfer takes it for boto3's.
 
@@ -203,13 +218,10 @@ class S3Client:
                         f"{self._place}: reading {self._shown(named)['Key']}: more bytes than"
                         " requested, or than a manifest has"
                     )
-                body = io.BytesIO()
-                for chunk in stream.iter_chunks(_CHUNK_BYTES):  # at once it would be held twice
-                    body.write(chunk)
-            if body.tell() != length:
+                chunks = deque(stream.iter_chunks(_CHUNK_BYTES))
+            if sum(map(len, chunks)) != length:
                 raise BrokenAnswerError
-            body.seek(0)
-            return {**answer, "Body": body}
+            return {**answer, "Body": _Body(chunks)}
 
         return self._request("get_object", read, **named)
 
