@@ -9,15 +9,14 @@ from kfp import dsl
 
 from ssfr.components.config.cluster import ClusterSettings
 from ssfr.components.manifest.component import manifest
-from ssfr.components.storage.artifact import code_digest
+from ssfr.components.steps.code import code_digest
 from ssfr.components.storage.ledger import RUN
+from ssfr.pipelines.connections import code_of
 
 DATA_MOUNT = "/data"
 _CONFIG_MOUNT = "/etc/ssfr"
 _DATA_STEPS = ("catalog", "projection", "ingest", "preprocessing", "manifest")
 _READ_DATA = ("catalog", "projection", "ingest")
-_ROOMS = {"ingest": "preprocessing", "verification": "deployment"}
-"""Folder in `components` of a step that has none of its own name."""
 _KEYS = {"accesskey": "AWS_ACCESS_KEY_ID", "secretkey": "AWS_SECRET_ACCESS_KEY"}
 
 
@@ -120,7 +119,7 @@ def place(task: Any, step: str, cluster: ClusterSettings) -> Any:
     _surroundings(task, step, cluster)
     # Kubeflow's key of a finished task knows the command line, but neither what it imports nor (in 2.17)
     # its environment; the program ignores arguments that it does not know.
-    task.container_spec.args += ["--code", code_digest(_ROOMS.get(step, step))]
+    task.container_spec.args += ["--code", code_digest(code_of(task.component_spec.name))]
     task.set_caching_options(cluster.caching and step != "manifest")
     return task
 

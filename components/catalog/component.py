@@ -31,12 +31,13 @@ def catalog(
     from pathlib import Path
     from typing import Any
 
+    from ssfr.components.catalog.connections import CATALOG
     from ssfr.components.shards import shards
     from ssfr.components.simulation import Source, is_of_cells, is_of_simulation, is_synthetic, open_source
     from ssfr.components.steps.step import open_step
 
-    with open_step("catalog", workdir, settings) as step:
-        everything = step.bring(data)
+    with open_step(CATALOG, workdir, settings) as step:
+        everything = step.open_data(data)
         brought = everything.part(is_of_simulation)
 
         def source() -> Source:
@@ -51,14 +52,13 @@ def catalog(
         key = step.do(
             work,
             output=sample,
-            inputs={"data": brought.fingerprint or source().fingerprint()},
-            sections=("simulation", "catalog"),
-            told={"data": brought.location, "synthetic": synthetic, "tasks": tasks},
+            besides={"data": brought.fingerprint or source().fingerprint()},
+            noted={"data": brought.location, "synthetic": synthetic, "tasks": tasks},
         )
         # A condition on an output of another name is never true in KFP's local runner.
         Found = namedtuple("Found", ["Output", "data", "synthetic", "shards"])
         return Found(
-            step.go_on(key, repository),
+            step.remaining(key, repository),
             brought.location,
             synthetic,
             [shard._asdict() for shard in shards(step.figures(key), tasks)],

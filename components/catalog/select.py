@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from ssfr.components.catalog.halos import halo_rows
@@ -18,10 +15,12 @@ from ssfr.components.config import CatalogSettings, Settings
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
 from ssfr.components.simulation import Source
+from ssfr.components.steps.files import SAMPLE as SAMPLE_FILE
+from ssfr.components.steps.tables import write_table
 from ssfr.components.storage.artifact import atomic_file
 from ssfr.components.units import CODE_MASS_MSUN
 
-SAMPLE, FUNNEL = "sample.parquet", "funnel.csv"
+SAMPLE, FUNNEL = SAMPLE_FILE.pattern, "funnel.csv"
 
 CUTS: dict[str, str] = {
     "subhalos": "snapshots",
@@ -286,7 +285,5 @@ def _write(
 ) -> None:
     with atomic_file(output / FUNNEL) as part:
         pd.DataFrame(funnel).to_csv(part, index=False)
-    arrow = pa.Table.from_pandas(table, preserve_index=False)
-    notes = {"funnel": json.dumps(list(funnel)), "catalog": settings.model_dump_json()}
-    with atomic_file(output / SAMPLE) as part:
-        pq.write_table(arrow.replace_schema_metadata({**(arrow.schema.metadata or {}), **notes}), part)
+    notes = {"funnel": list(funnel), "catalog": settings.model_dump(mode="json")}
+    write_table(output / SAMPLE, table, SAMPLE_FILE, notes)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -145,6 +145,8 @@ class RetrySettings(Section):
 
 class ClusterSettings(Section):
     """A run on Kubeflow Pipelines."""
+
+    changes_result: ClassVar[bool] = False
 
     namespace: Name = Field(
         "kubeflow", description="where Kubeflow runs the pods of pipelines, or that of a user's profile"

@@ -8,9 +8,9 @@ import operator
 from collections.abc import Sequence
 from typing import Any, Literal, Self, cast
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
-from ssfr.components.config.section import Fraction, Positive, Section
+from ssfr.components.config.section import Field, Fraction, Positive, Section
 
 IMAGE_CHANNELS = ("red", "green", "blue")
 """What the maps of an image catalogue are called."""
@@ -58,7 +58,9 @@ class SimulationSettings(Section):
     """How cells and catalogues are read."""
 
     max_declared_gb: Positive = Field(
-        64.0, description="[GB] a file that declares more than this in the fields that are read is refused"
+        64.0,
+        description="[GB] a file that declares more than this in the fields that are read is refused",
+        changes_result=False,
     )
 
 
@@ -137,10 +139,14 @@ class ProjectionSettings(Section):
     )
     orientation_seed: int = Field(0, ge=0, description="of the random orientations")
     backend: Literal["native", "reference"] = "native"
-    workers: int = Field(2, ge=1, description="galaxies drawn at the same time (processes)")
+    workers: int = Field(
+        2, ge=1, description="galaxies drawn at the same time (processes)", changes_result=False
+    )
     threads: int = Field(1, ge=1, description="threads of the kernel for one galaxy")
     max_rejected: Fraction = Field(
-        0.05, description="share of galaxies that may be unusable before the run ends"
+        0.05,
+        description="share of galaxies that may be unusable before the run ends",
+        changes_result=False,
     )
 
     @field_validator("orientation", mode="before")
@@ -240,7 +246,9 @@ class ImageCatalogSettings(Section):
     max_pixels: int = Field(
         4096 * 4096, description="an image that declares more is refused before it is unpacked"
     )
-    max_rejected: Fraction = Field(0.05, description="share of unreadable images before the run ends")
+    max_rejected: Fraction = Field(
+        0.05, description="share of unreadable images before the run ends", changes_result=False
+    )
 
 
 class Filter(Section):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from ssfr.components.config.models import ModelSections
-from ssfr.components.config.section import Positive, Section
+from ssfr.components.config.section import Field, Positive, Section
 
 
 class TrainingSettings(ModelSections):
@@ -47,7 +47,7 @@ class TrainingSettings(ModelSections):
         (),
         description="epochs after which the first network is kept as well; those after the last are ignored",
     )
-    checkpoint_every: int = Field(5, ge=1, description="epochs")
+    checkpoint_every: int = Field(5, ge=1, description="epochs", changes_result=False)
     deterministic: bool = Field(True, description="same seed, same threads: same result, bit for bit")
     threads: int = Field(
         2, ge=1, description="of one case; of another number, sums differ in their last bits"
@@ -56,6 +56,7 @@ class TrainingSettings(ModelSections):
         1,
         ge=1,
         description="cases trained at the same time; on one machine, Kubeflow's runner does two at most",
+        changes_result=False,
     )
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
@@ -54,6 +54,8 @@ class DeploymentSettings(Section):
 
 class ServingSettings(Section):
     """The gRPC server and its client."""
+
+    changes_result: ClassVar[bool] = False
 
     host: str = Field("127.0.0.1", description="loopback by default: an open port is a decision")
     port: int = Field(8500, ge=0, le=65535, description="0: any free port")

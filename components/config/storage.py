@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 
 from ssfr.components.config.section import Positive, Section
@@ -9,6 +11,8 @@ from ssfr.components.config.section import Positive, Section
 
 class StorageSettings(Section):
     """The S3 server, and how often and how long it is tried; a local folder needs only `orphan_age_h`."""
+
+    changes_result: ClassVar[bool] = False
 
     endpoint: str | None = Field(
         None, pattern=r"^https?://", description="URL of the server; None: AWS, or what AWS_ENDPOINT_URL says"

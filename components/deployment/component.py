@@ -32,12 +32,13 @@ def deployment(
     from pathlib import Path
     from typing import Any
 
+    from ssfr.components.deployment.connections import DEPLOY
     from ssfr.components.deployment.deploy import run, still_deployed
     from ssfr.components.steps.step import open_step
 
-    with open_step("deployment", workdir, settings) as step:
-        maps_dir, prepared_dir, scores_dir = step.take(maps), step.take(prepared), step.take(scores)
-        folders = {model.metadata["case"]: step.take(model) for model in models}
+    with open_step(DEPLOY, workdir, settings) as step:
+        maps_dir, prepared_dir = step.take("maps", maps), step.take("prepared", prepared)
+        scores_dir, folders = step.take("scores", scores), step.take_each("model", models, "case")
 
         def work(output: Path) -> dict[str, Any]:
             return run(
@@ -54,9 +55,6 @@ def deployment(
         step.do(
             work,
             output=deployed,
-            inputs={"maps": maps_dir, "prepared": prepared_dir, "scores": scores_dir}
-            | {f"model/{case}": folder for case, folder in folders.items()},
-            sections=("deployment", "serving"),
             extra={"repository": repository},
             still_true=lambda folder: still_deployed(folder, repository, step.settings),
         )
@@ -88,11 +86,12 @@ def verification(
     from pathlib import Path
     from typing import Any
 
+    from ssfr.components.deployment.connections import VERIFICATION
     from ssfr.components.steps.step import open_step
 
-    with open_step("verification", workdir, settings) as step:
-        maps_dir, prepared_dir = step.take(maps), step.take(prepared)
-        scores_dir, deployed_dir = step.take(scores), step.take(deployed)
+    with open_step(VERIFICATION, workdir, settings) as step:
+        maps_dir, prepared_dir = step.take("maps", maps), step.take("prepared", prepared)
+        scores_dir, deployed_dir = step.take("scores", scores), step.take("deployed", deployed)
 
         def work(output: Path) -> dict[str, Any]:
             from ssfr.components.deployment.verify import run
@@ -108,16 +107,4 @@ def verification(
                 step.progress,
             )
 
-        step.do(
-            work,
-            output=verified,
-            inputs={
-                "maps": maps_dir,
-                "prepared": prepared_dir,
-                "scores": scores_dir,
-                "deployed": deployed_dir,
-            },
-            sections=("deployment", "serving"),
-            extra={"repository": repository},
-            room="deployment",
-        )
+        step.do(work, output=verified, extra={"repository": repository})

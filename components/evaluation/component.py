@@ -28,22 +28,16 @@ def evaluation(
     from pathlib import Path
     from typing import Any
 
+    from ssfr.components.evaluation.connections import EVALUATION
     from ssfr.components.steps.step import open_step
 
-    with open_step("evaluation", workdir, settings) as step:
-        maps_dir, prepared_dir = step.take(maps), step.take(prepared)
-        folders = {model.metadata["case"]: step.take(model) for model in models}
-        inputs: dict[str, Path | str] = {"maps": maps_dir, "prepared": prepared_dir}
-        inputs |= {f"model/{case}": folder for case, folder in folders.items()}
+    with open_step(EVALUATION, workdir, settings) as step:
+        maps_dir, prepared_dir = step.take("maps", maps), step.take("prepared", prepared)
+        folders = step.take_each("model", models, "case")
 
         def score(output: Path) -> dict[str, Any]:
             from ssfr.components.evaluation.evaluate import run
 
             return run(output, folders, maps_dir, prepared_dir, step.settings, step.progress)
 
-        step.do(
-            score,
-            output=scores,
-            inputs=inputs,
-            sections=("seed", "evaluation", "cases", "preprocessing.split"),
-        )
+        step.do(score, output=scores)

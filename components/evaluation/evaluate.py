@@ -66,7 +66,7 @@ def run(
     if not model_dirs:
         raise InputError("evaluation: no model to evaluate; train at least one case")
     trained, failed = _outcomes(model_dirs, progress)
-    galaxies = _read_galaxies(prepared_dir / "galaxies.parquet")
+    galaxies = _read_galaxies(prepared_dir)
     label = LabelIdentity.of_table(prepared_dir / "galaxies.parquet")
     with MapReader(maps_dir, galaxies) as reader:
         for folder in trained.values():
@@ -179,10 +179,13 @@ def _write(table: pd.DataFrame, path: Path) -> None:
         table.to_parquet(part, index=False)
 
 
-def _read_galaxies(path: Path) -> pd.DataFrame:
+def _read_galaxies(prepared_dir: Path) -> pd.DataFrame:
+    path, splits = prepared_dir / "galaxies.parquet", prepared_dir / "audit_splits.parquet"
     if not path.is_file():
         raise InputError(f"{path}: no such file; prepare the data first")
     galaxies = pd.read_parquet(path)
+    if splits.is_file():
+        galaxies = galaxies.merge(pd.read_parquet(splits), on="galaxy", validate="one_to_one")
     if not galaxies["split"].isin(HELD_OUT).any():
         raise InputError(f"{path}: split: no galaxy was held out; raise the shares in preprocessing.split")
     return galaxies

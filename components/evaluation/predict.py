@@ -48,7 +48,8 @@ def predict_case(
     reader
         Of the maps of `galaxies`.
     galaxies
-        galaxies.parquet, with a column ``audit_METHOD`` for every network of the audit.
+        galaxies.parquet, with the column ``audit_METHOD`` of audit_splits.parquet for each network of the
+        audit.
     progress
         Shows the galaxies done.
 
@@ -103,7 +104,7 @@ def _members(folder: Path, galaxies: pd.DataFrame) -> list[_Member]:
 def _tested(galaxies: pd.DataFrame, method: str, folder: Path) -> Rows:
     column = f"audit_{method}"
     if column not in galaxies:
-        raise InputError(f"{folder}: galaxies.parquet has no column {column}; prepare the data again")
+        raise InputError(f"{folder}: no audit_splits.parquet with a column {column}; prepare the data again")
     return np.flatnonzero(galaxies[column] == "test").astype(np.int64)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from ssfr.components.config import Settings
 from ssfr.components.shards import shards
+from ssfr.components.steps.code import every_code_digest
 from ssfr.components.storage.ledger import noted, write_ended, write_record
 from ssfr.components.storage.store import Store
 
@@ -48,12 +49,13 @@ def run(
         label: {name: entry[name] for name in _OF_SHARDS}
         for label, entry in noted(store, run_name, labels).items()
     }
-    cases = [f"training/{case.name}" for case in settings.cases]
+    cases = [f"training/{case.name}{part}" for case in settings.cases for part in ("", ", audit")]
     later = [*cases, "evaluation", "report", "deployment", "verification"]
     steps = begun | drawn | noted(store, run_name, ["projection", "preprocessing", *later])
     first = steps.get("catalog") or steps.get("ingest")
     if status["state"] == SUCCEEDED and first is not None and "deployment" in steps:
-        write_ended(store, run_name, first["artifact"], given, arguments["repository"])
+        code = every_code_digest()
+        write_ended(store, run_name, first["artifact"], given, arguments["repository"], code)
     record = {
         "run": run_name,
         **status,

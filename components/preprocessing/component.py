@@ -19,20 +19,19 @@ def ingest(workdir: str, data: str, settings: str, repository: str, catalogue: O
     """
     from pathlib import Path
 
+    from ssfr.components.preprocessing.connections import INGEST
     from ssfr.components.preprocessing.ingest import fingerprint, run
     from ssfr.components.steps.step import open_step
 
-    with open_step("ingest", workdir, settings) as step:
-        brought = step.bring(data)
+    with open_step(INGEST, workdir, settings) as step:
+        brought = step.open_data(data)
         key = step.do(
             lambda output: run(output, Path(brought.folder()), step.settings, step.progress),
             output=catalogue,
-            inputs={"data": brought.fingerprint or fingerprint(Path(brought.folder()), step.settings)},
-            sections=("preprocessing.images", "projection.pixels"),
-            room="preprocessing",
-            told={"data": brought.location},
+            besides={"data": brought.fingerprint or fingerprint(Path(brought.folder()), step.settings)},
+            noted={"data": brought.location},
         )
-        return step.go_on(key, repository)
+        return step.remaining(key, repository)
 
 
 @dsl.component(base_image=IMAGE, install_kfp_package=False)
@@ -46,17 +45,16 @@ def preprocessing(
         settings: all settings, as JSON.
         sample: of step 1.
         maps: of step 2.
-        prepared: galaxies.parquet and scaling.json.
+        prepared: galaxies.parquet, scaling.json and what else the connections list.
     """
+    from ssfr.components.preprocessing.connections import PREPROCESSING
     from ssfr.components.preprocessing.prepare import run
     from ssfr.components.steps.step import open_step
 
-    with open_step("preprocessing", workdir, settings) as step:
-        sample_dir, maps_dir = step.take(sample), step.take(maps)
+    with open_step(PREPROCESSING, workdir, settings) as step:
+        sample_dir, maps_dir = step.take("sample", sample), step.take("maps", maps)
         step.do(
             lambda output: run(output, sample_dir, maps_dir, step.settings, step.progress),
             output=prepared,
-            inputs={"sample": sample_dir, "maps": maps_dir},
-            sections=("seed", "preprocessing", "cases"),
             extra={"audit": step.settings.evaluation.audit_case is not None},
         )

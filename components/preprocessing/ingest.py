@@ -23,6 +23,8 @@ from ssfr.components.imagesets.reader import in_batches
 from ssfr.components.imagesets.safe_image import inside, read_image
 from ssfr.components.preprocessing.label_table import read_candidates
 from ssfr.components.runtime.progress import Progress
+from ssfr.components.steps.files import SAMPLE
+from ssfr.components.steps.tables import write_table
 from ssfr.components.storage.artifact import atomic_file, sha256_json
 
 SHARD_GALAXIES = 256
@@ -153,8 +155,8 @@ def _packed(path: Path, candidates: pd.DataFrame) -> pd.DataFrame:
 
 
 def _write(output: Path, good: pd.DataFrame, bad: pd.DataFrame) -> None:
-    with atomic_file(output / "sample.parquet") as part:
-        good.drop(columns=["reason", "map_file", "map_row"]).to_parquet(part, index=False)
+    sample = good.drop(columns=["reason", "map_file", "map_row"])
+    write_table(output / SAMPLE.pattern, sample, SAMPLE)
     projection = good[["snapshot", "subhalo_id", "map_file", "map_row"]].rename(
         columns={"map_file": "file", "map_row": "row"}
     )

@@ -21,6 +21,8 @@ from ssfr.components.preprocessing.labels import label_identity, labels
 from ssfr.components.preprocessing.scaling import fit_maxima, fit_scales, fixed_maxima
 from ssfr.components.preprocessing.split import SPLITS, audit_splits, split, stable_id, twins_apart
 from ssfr.components.runtime.progress import Progress
+from ssfr.components.steps.files import AUDIT_SPLITS, GALAXIES
+from ssfr.components.steps.tables import write_table
 from ssfr.components.storage.artifact import atomic_file, write_json
 
 _BATCH = 16
@@ -39,8 +41,8 @@ def run(
         Of ``sample.parquet``, and of ``maps-*.h5`` with ``projection.csv`` (the same folder for an
         image catalogue).
     settings
-        Its `preprocessing`, `cases` and `seed` are used; with `evaluation.audit_case` there are columns
-        for the leakage audit too.
+        Its `preprocessing`, `cases` and `seed` are used; with `evaluation.audit_case` the splits of
+        the leakage audit are written to audit_splits.parquet.
     progress
         Shows the galaxies done.
 
@@ -75,7 +77,8 @@ def run(
         )
     galaxies = galaxies.join(split(galaxies, chosen.split, settings.seed))
     if settings.evaluation.audit_case is not None:
-        galaxies = galaxies.join(audit_splits(galaxies, chosen.split, settings.seed))
+        splits = galaxies[["galaxy"]].join(audit_splits(galaxies, chosen.split, settings.seed))
+        write_table(output / AUDIT_SPLITS.pattern, splits, AUDIT_SPLITS)
     with MapReader(maps_dir, galaxies) as reader:
         scaling = fit(reader, galaxies, settings, progress)
         write_json(output / SCALING, scaling)
@@ -83,8 +86,7 @@ def run(
         if _wants_pictures(chosen):
             pictures = export(reader, galaxies, settings, scaling, output / "png", progress)
     galaxies.attrs = {LABEL: label.model_dump(mode="json")}
-    with atomic_file(output / "galaxies.parquet") as part:
-        galaxies.to_parquet(part, index=False)
+    write_table(output / GALAXIES.pattern, galaxies, GALAXIES)
     figures: dict[str, Any] = {
         "galaxies": len(galaxies),
         "without_map": int(drawn.attrs["without_map"]),

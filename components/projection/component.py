@@ -32,16 +32,17 @@ def projection_shard(
     from pathlib import Path
     from typing import Any
 
+    from ssfr.components.projection.connections import SHARD
     from ssfr.components.projection.project import outside_code, rows_of
     from ssfr.components.shards import Shard
     from ssfr.components.simulation import Source, is_of_snapshot, open_source
     from ssfr.components.steps.step import open_step
 
     share = Shard(snapshot, shard, shards)
-    # A folder of its own, of which `ssfr clean` keeps the newest: those of old snapshots are used for long.
-    with open_step(f"projection_shard/{snapshot:03d}-{shard}", workdir, settings) as step:
-        brought = step.bring(data).part(lambda name: is_of_snapshot(snapshot, name))
-        sample_dir = step.take(sample)
+    # A folder for each share, of which `ssfr clean` keeps the newest: old snapshots are used for long.
+    with open_step(SHARD, workdir, settings, f"{snapshot:03d}-{shard}") as step:
+        brought = step.open_data(data).part(lambda name: is_of_snapshot(snapshot, name))
+        sample_dir = step.take("sample", sample)
 
         def source() -> Source:
             return open_source(brought.folder(), step.settings.simulation)
@@ -54,13 +55,11 @@ def projection_shard(
         step.do(
             work,
             output=maps,
-            inputs={
+            besides={
                 "data": brought.fingerprint or source().fingerprint(snapshot),
-                "sample": rows_of(sample_dir, share),
+                "rows": rows_of(sample_dir, share),
                 "fields": outside_code(step.settings),
             },
-            sections=("simulation", "projection", "catalog.little_h", "catalog.label_aperture"),
-            room="projection",
             label=share.label,
         )
 
@@ -85,25 +84,17 @@ def projection_joined(
     from pathlib import Path
     from typing import Any
 
+    from ssfr.components.projection.connections import JOINED
     from ssfr.components.steps.step import open_step
-    from ssfr.components.storage.artifact import sha256_json, verify
 
-    with open_step("projection", workdir, settings) as step:
-        sample_dir = step.take(sample)
+    with open_step(JOINED, workdir, settings) as step:
+        sample_dir = step.take("sample", sample)
 
         def work(output: Path) -> dict[str, Any]:
             from ssfr.components.projection.project import join
 
-            shards = [step.take(shard) for shard in drawn]
-            for shard in shards:
-                verify(shard)
-            return join(output, shards, sample_dir, step.settings, step.progress)
+            shares = [step.take("drawn", share) for share in drawn]
+            return join(output, shares, sample_dir, step.settings, step.progress)
 
-        # What the maps are, not who drew them: another number of shards makes nothing after it new.
-        files = {name: sha256 for shard in drawn for name, sha256 in step.digests(shard, "maps-*.h5").items()}
-        step.do(
-            work,
-            output=maps,
-            inputs={"sample": sample_dir, "drawn": sha256_json(files)},
-            sections=("projection.max_rejected", "projection.min_young_stars"),
-        )
+        step.identify("drawn", *drawn)
+        step.do(work, output=maps)

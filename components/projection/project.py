@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import shutil
 import signal
 from collections import Counter, deque
 from collections.abc import Generator, Iterable, Iterator
@@ -28,7 +27,7 @@ from ssfr.components.runtime.processes import die_with
 from ssfr.components.runtime.progress import SILENT, Progress, Task
 from ssfr.components.shards import GALAXIES_A_FILE, Shard
 from ssfr.components.simulation import Source
-from ssfr.components.storage.artifact import atomic_file, sha256_json
+from ssfr.components.storage.artifact import atomic_file, keep_file, sha256_json
 
 _SAMPLE = "sample.parquet"
 _COLUMNS = ["snapshot", "subhalo_id", "halo_id"]
@@ -155,20 +154,11 @@ def join(
     records: dict[str, list[Record]] = {}
     with progress.task("projection", len(sample), "galaxies") as task:
         for file in files:
-            with atomic_file(output / file.name) as part:
-                _link(there[file.name], part)
+            keep_file(there[file.name], output / file.name)
             records[file.name] = read_records(output / file.name)
             task.advance(len(file.galaxies))
         _Watch(task, len(sample), settings.projection.max_rejected, records.values()).check()
     return _conclude(output, records, settings, progress)
-
-
-def _link(drawn: Path, path: Path) -> None:
-    """Give a file of an artifact, which never changes, a second name; across file systems, a copy."""
-    try:
-        os.link(drawn, path)
-    except OSError:
-        shutil.copyfile(drawn, path)
 
 
 def _finished(output: Path, files: Iterable[_File], progress: Progress) -> dict[str, list[Record]]:

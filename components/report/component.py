@@ -41,13 +41,14 @@ def report(
     from pathlib import Path
     from typing import Any
 
+    from ssfr.components.report.connections import REPORT
     from ssfr.components.report.summary import figures
     from ssfr.components.results.files import read_metrics
-    from ssfr.components.steps.step import EVERY_SECTION, open_step
+    from ssfr.components.steps.step import open_step
 
-    with open_step("report", workdir, settings) as step:
-        maps_dir, prepared_dir, scores_dir = step.take(maps), step.take(prepared), step.take(scores)
-        folders = {model.metadata["case"]: step.take(model) for model in models}
+    with open_step(REPORT, workdir, settings) as step:
+        maps_dir, prepared_dir = step.take("maps", maps), step.take("prepared", prepared)
+        scores_dir, folders = step.take("scores", scores), step.take_each("model", models, "case")
         if synthetic:
             origin += ", a SYNTHETIC universe, not a cosmological simulation"
 
@@ -56,14 +57,7 @@ def report(
 
             return run(output, scores_dir, folders, maps_dir, prepared_dir, step.settings, origin, synthetic)
 
-        key = step.do(
-            write,
-            output=pages,
-            inputs={"maps": maps_dir, "prepared": prepared_dir, "scores": scores_dir}
-            | {f"model/{case}": folder for case, folder in folders.items()},
-            sections=EVERY_SECTION,  # the page prints them all
-            extra={"origin": origin, "synthetic": synthetic},
-        )
+        key = step.do(write, output=pages, extra={"origin": origin, "synthetic": synthetic})
         written = step.workdir.fetch(key)
         shutil.copyfile(written / "report.html", page.path)
         shutil.copyfile(written / "summary.md", summary.path)

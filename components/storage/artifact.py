@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,6 @@ from ssfr.components.storage.manifest import MANIFEST, REMAKE, files_of, manifes
 STAGING = ".staging"
 _ORPHAN_WAIT_S = 30.0
 """[s] for a step of a killed run to notice that its owner is gone."""
-_CODE_ROOT = Path(__file__).resolve().parents[1]
 
 
 def sha256_file(path: Path) -> str:
@@ -87,34 +84,10 @@ def read_json(path: Path, way_out: str = REMAKE) -> dict[str, Any]:
     return data
 
 
-@cache
-def code_digest(step: str) -> str:
-    """Return a digest of the code that a step runs: its own folder and the ground, not other steps'."""
-    others = {path.parent for path in _CODE_ROOT.glob("*/component.py")} - {_CODE_ROOT / step}
-    sources = [
-        path
-        for path in _CODE_ROOT.rglob("*")
-        if path.suffix in (".py", ".html") and not others.intersection(path.parents)
-    ]
-    total = hashlib.sha256()
-    for source in sorted(sources):
-        total.update(str(source.relative_to(_CODE_ROOT)).encode() + source.read_bytes())
-    kernel = (
-        importlib.util.find_spec(f"ssfr.components.{step}._kernel") if (_CODE_ROOT / step).is_dir() else None
-    )
-    if kernel and kernel.origin:
-        total.update(Path(kernel.origin).read_bytes())
-    return total.hexdigest()
-
-
-def every_code_digest() -> str:
-    """Return a digest of the code of all steps."""
-    steps = sorted(path.parent.name for path in _CODE_ROOT.glob("*/component.py"))
-    return sha256_json([code_digest(step) for step in steps])
-
-
-def verify(directory: Path, way_out: str = REMAKE) -> dict[str, Any]:
-    """Check every file of an artifact against the digests in its manifest, and return the manifest.
+def verify(
+    directory: Path, way_out: str = REMAKE, only: Callable[[str], bool] = lambda name: True
+) -> dict[str, Any]:
+    """Check the files of an artifact against the digests in its manifest, and return the manifest.
 
     Parameters
     ----------
@@ -122,6 +95,8 @@ def verify(directory: Path, way_out: str = REMAKE) -> dict[str, Any]:
         The artifact.
     way_out
         What to do if it is damaged, for the message.
+    only
+        Which files are checked, by name.
 
     Raises
     ------
@@ -133,6 +108,8 @@ def verify(directory: Path, way_out: str = REMAKE) -> dict[str, Any]:
     body, place = manifest_in(directory), str(directory / MANIFEST)
     manifest = manifest_of(body, place, way_out)
     for name, entry in files_of(body, place).items():
+        if not only(name):
+            continue
         path = source_of(directory, name, way_out)
         if path.stat().st_size != entry.bytes or sha256_file(path) != entry.sha256:
             raise DamagedArtifactError(
@@ -166,38 +143,25 @@ def publish(staging: Path, final: Path, description: Mapping[str, Any]) -> None:
 
 
 @dataclass(frozen=True)
-class Verified:
-    """An artifact whose files were checked against its manifest.
+class Origin:
+    """What a step is made from.
 
     Attributes
     ----------
-    folder
-        Where it is.
-    key
-        The digest of what made it.
+    digest
+        Of all that the step reads of it: with another one, the step is done again.
+    artifact
+        Key of the artifact, for the record; None: data that no step made.
     """
 
-    folder: Path
-    key: str
-
-    @classmethod
-    def of(cls, folder: Path) -> Verified:
-        """Check an artifact; raises as `verify`."""
-        key = verify(folder).get("key")
-        if not isinstance(key, str):
-            raise DamagedArtifactError(f"{folder / MANIFEST}: no key of a step; {REMAKE}")
-        return cls(folder, key)
+    digest: str
+    artifact: str | None = None
 
 
-Origin = Verified | Path | str
-"""What a step is made from: an artifact, or the fingerprint of foreign data."""
-
-
-def step_key(
-    name: str, inputs: Mapping[str, Origin], settings: Mapping[str, Any], room: str | None = None
-) -> str:
+def step_key(name: str, inputs: Mapping[str, Origin], settings: Mapping[str, Any], code: str) -> str:
     """Return the digest of all that a step's artifact depends on; arguments as of `run_step`."""
-    return sha256_json([name, _origins(inputs), settings, code_digest(room or name)])[:16]
+    digests = {label: origin.digest for label, origin in inputs.items()}
+    return sha256_json([name, digests, settings, code])[:16]
 
 
 def run_step(
@@ -207,13 +171,13 @@ def run_step(
     settings: Mapping[str, Any],
     work: Callable[[Path], Mapping[str, Any]],
     *,
-    room: str | None = None,
+    code: str,
     still_true: Callable[[Path], bool] | None = None,
 ) -> Path:
-    """Do a step once: return its artifact, made now or found whole from an earlier run.
+    """Do a step once: return its artifact, made now or by an earlier run.
 
-    The artifact's folder is named after a digest of the step's name, its inputs, its settings and our
-    code, so a changed setting never meets an old result. While `work` runs, it writes into a staging
+    The artifact's folder is named after a digest of the step's name, its inputs, its settings and its
+    code, so that no changed setting finds an old result. While `work` runs, it writes into a staging
     folder that outlives a killed process: `work` finds what it had finished and goes on from there.
 
     Parameters
@@ -223,19 +187,18 @@ def run_step(
     workdir
         The run's folder.
     inputs
-        Artifacts (folders are checked against their digests here), or fingerprints of foreign data.
+        Label -> what it reads.
     settings
-        The settings that the step depends on, as JSON can hold them.
+        The settings that the result depends on, as JSON can hold them.
     work
         Writes the step's files into the folder it is given and returns the step's figures.
-    room
-        Folder of the step's code in ``components``; by default its name.
+    code
+        Digest of the step's code.
     still_true
-        Says of an artifact that is whole whether what it tells of the world outside still holds; if not,
-        it is made again.
+        Says of a complete artifact whether what it states of the world outside still holds; if not, it is
+        made again.
     """
-    inputs = {label: Verified.of(of) if isinstance(of, Path) else of for label, of in inputs.items()}
-    key = step_key(name, inputs, settings, room)
+    key = step_key(name, inputs, settings, code)
     final = workdir / name / key
 
     def done() -> bool:
@@ -258,10 +221,10 @@ def run_step(
         description = {
             "step": name,
             "key": key,
-            "inputs": _origins(inputs),
+            "inputs": {label: asdict(origin) for label, origin in inputs.items()},
             "settings": settings,
             "figures": figures,
-            "code": code_digest(room or name),
+            "code": code,
             "version": importlib.metadata.version("ssfr"),
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
             "seconds": round(time.time() - started, 3),
@@ -270,12 +233,20 @@ def run_step(
     return final
 
 
-def _origins(inputs: Mapping[str, Origin]) -> dict[str, dict[str, str]]:
-    checked = {label: Verified.of(of) if isinstance(of, Path) else of for label, of in inputs.items()}
-    return {
-        label: {"key": of.key} if isinstance(of, Verified) else {"fingerprint": of}
-        for label, of in checked.items()
-    }
+def keep_files(made: Path, folder: Path) -> None:
+    """Give the files of an artifact, which never change, second names in a folder; across disks, copies."""
+    for path in sorted(made.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            keep_file(path, folder / path.relative_to(made))
+
+
+def keep_file(path: Path, name: Path) -> None:
+    """Give a file of an artifact a second name, as `keep_files`."""
+    with atomic_file(name) as part:
+        try:
+            os.link(path, part)
+        except OSError:
+            shutil.copyfile(path, part)
 
 
 def remove_whole(folder: Path, doomed: Path) -> None:

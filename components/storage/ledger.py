@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from ssfr.components.storage.artifact import every_code_digest, sha256_json
+from ssfr.components.storage.artifact import sha256_json
 from ssfr.components.storage.store import ChangedDocumentError, Store, Stored, expired
 
 RUN = "SSFR_RUN"
@@ -29,7 +29,7 @@ def run_name(settings: str) -> str:
     return os.environ.get(RUN) or f"settings-{hashlib.sha256(settings.encode()).hexdigest()[:16]}"
 
 
-def note(store: Store, run: str, label: str, key: str, told: Mapping[str, Any] | None = None) -> None:
+def note(store: Store, run: str, label: str, key: str, more: Mapping[str, Any] | None = None) -> None:
     """Write down that a step's artifact is complete.
 
     Parameters
@@ -42,14 +42,14 @@ def note(store: Store, run: str, label: str, key: str, told: Mapping[str, Any] |
         Name of the step for the user, as training/composite.
     key
         Of the artifact in the store.
-    told
+    more
         What else to write down, of this run and not of the artifact, which other runs may share.
     """
     manifest = store.manifest(key)
     if manifest is None:  # removed since
         return
     sizes = [file["bytes"] for file in manifest["files"].values()]
-    entry = {**manifest, "artifact": key, "files": len(sizes), "bytes": sum(sizes), **(told or {})}
+    entry = {**manifest, "artifact": key, "files": len(sizes), "bytes": sum(sizes), **(more or {})}
     replace_document(store, _entry(run, label), entry)
 
 
@@ -59,7 +59,7 @@ def noted(store: Store, run: str, labels: Iterable[str]) -> dict[str, dict[str, 
     return {label: document.data for label, document in found.items() if document is not None}
 
 
-def write_ended(store: Store, run: str, catalogue: str, settings: str, repository: str) -> None:
+def write_ended(store: Store, run: str, catalogue: str, settings: str, repository: str, code: str) -> None:
     """Write down that a run did all there was to do, and is the last that did with these settings.
 
     Parameters
@@ -72,11 +72,15 @@ def write_ended(store: Store, run: str, catalogue: str, settings: str, repositor
         All settings, as JSON.
     repository
         That the model was deployed to.
+    code
+        Digest of the code of all steps.
     """
-    replace_document(store, _ending(settings, repository), {"run": run, "mark": _mark(catalogue)})
+    replace_document(
+        store, _ending(settings, repository), {"run": run, "mark": sha256_json([catalogue, code])}
+    )
 
 
-def ended(store: Store, catalogue: str, settings: str, repository: str) -> str | None:
+def ended(store: Store, catalogue: str, settings: str, repository: str, code: str) -> str | None:
     """Return the last run that ended with these settings and this repository, arguments as `write_ended`.
 
     None if there was none, or it had other data or other code: what it left may be another model, also
@@ -84,7 +88,7 @@ def ended(store: Store, catalogue: str, settings: str, repository: str) -> str |
     """
     name = _ending(settings, repository)
     document = store.read_document(name)
-    if document is None or document.data["mark"] != _mark(catalogue):
+    if document is None or document.data["mark"] != sha256_json([catalogue, code]):
         return None
     with suppress(ChangedDocumentError):  # written just now is new enough
         store.write_document(name, document.data, document.version)
@@ -139,11 +143,6 @@ def replace_document(store: Store, name: str, data: object) -> None:
 
 def _ending(settings: str, repository: str) -> str:
     return f"{_ENDED}/{sha256_json([settings, repository])}.json"
-
-
-def _mark(catalogue: str) -> str:
-    """Return the digest of the data and the code of a run."""
-    return sha256_json([catalogue, every_code_digest()])
 
 
 def _entry(run: str, label: str) -> str:

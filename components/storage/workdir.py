@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ssfr.components.config.storage import StorageSettings
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import Progress
-from ssfr.components.storage.artifact import Origin, Verified, run_step, sha256_json, step_key
+from ssfr.components.storage.artifact import Origin, run_step, sha256_json, step_key
 from ssfr.components.storage.location import check_key, parse_location
 from ssfr.components.storage.opening import open_store
 from ssfr.components.storage.store import Store
@@ -51,7 +51,7 @@ class Workdir(Protocol):
         settings: Mapping[str, Any],
         work: Callable[[Path], Mapping[str, Any]],
         *,
-        room: str | None = None,
+        code: str,
         still_true: Callable[[Path], bool] | None = None,
     ) -> str:
         """Do a step once, and return its artifact's key; see `ssfr.components.storage.artifact.run_step`."""
@@ -98,11 +98,11 @@ class FolderWorkdir:
         settings: Mapping[str, Any],
         work: Callable[[Path], Mapping[str, Any]],
         *,
-        room: str | None = None,
+        code: str,
         still_true: Callable[[Path], bool] | None = None,
     ) -> str:
         """See `Workdir.run`."""
-        folder = run_step(name, self.folder, inputs, settings, work, room=room, still_true=still_true)
+        folder = run_step(name, self.folder, inputs, settings, work, code=code, still_true=still_true)
         return f"{name}/{folder.name}"
 
 
@@ -136,16 +136,15 @@ class StoreWorkdir:
         settings: Mapping[str, Any],
         work: Callable[[Path], Mapping[str, Any]],
         *,
-        room: str | None = None,
+        code: str,
         still_true: Callable[[Path], bool] | None = None,
     ) -> str:
         """See `Workdir.run`."""
-        inputs = {label: Verified.of(of) if isinstance(of, Path) else of for label, of in inputs.items()}
-        key = f"{name}/{step_key(name, inputs, settings, room)}"
+        key = f"{name}/{step_key(name, inputs, settings, code)}"
         if self.store.exists(key):
             if still_true is None or still_true(self.fetch(key)):
                 return key
             self.store.remove(key)
-        folder = run_step(name, self._mirror, inputs, settings, work, room=room, still_true=still_true)
+        folder = run_step(name, self._mirror, inputs, settings, work, code=code, still_true=still_true)
         self.store.publish(folder, key)
         return key

@@ -30,33 +30,38 @@ def training(
 
     from ssfr.components.imagesets.reader import load_spec
     from ssfr.components.steps.step import open_step
-    from ssfr.components.storage.artifact import verify
+    from ssfr.components.storage.artifact import keep_files
+    from ssfr.components.training.connections import AUDIT, TRAINING
     from ssfr.components.training.plan import engine, find_case, outside_code
 
-    with open_step("training", workdir, settings) as step:
-        maps_dir, prepared_dir = step.take(maps), step.take(prepared)
-        # Of what was prepared, a case depends on the galaxies and on its own scaling alone: another
-        # case beside it must not train it again.
-        galaxies = verify(prepared_dir)["files"]["galaxies.parquet"]["sha256"]
-        chosen = find_case(step.settings, case)
+    with open_step(TRAINING, workdir, settings) as step:
+        maps_dir, prepared_dir = step.take("maps", maps), step.take("prepared", prepared)
+        chosen, audited = find_case(step.settings, case), step.settings.evaluation.audit_case == case
         spec = load_spec(chosen, step.settings.preprocessing, maps_dir, prepared_dir)
+        # Of the scales of all cases, its own alone: another case beside it must not train it again.
+        extra = {
+            "spec": spec.model_dump(mode="json"),
+            "engine": engine(),
+            "model": outside_code(step.settings.training),
+        }
 
-        def work(output: Path) -> dict[str, Any]:
+        def train(output: Path) -> dict[str, Any]:
             from ssfr.components.training.train import run
 
             return run(output, maps_dir, prepared_dir, case, step.settings, step.progress)
 
-        step.do(
-            work,
-            output=model,
-            inputs={"maps": maps_dir, "galaxies": galaxies},
-            sections=("seed", "training", "evaluation.interval"),
-            extra={
-                "spec": spec.model_dump(mode="json"),
-                "audit": step.settings.evaluation.audit_case == case,
-                "engine": engine(),
-                "model": outside_code(step.settings.training),
-            },
-            label=f"training/{case}",
-        )
-        model.metadata["case"] = case
+        step.do(train, output=model, extra=extra, label=f"training/{case}")
+
+    if audited:
+        with open_step(AUDIT, workdir, settings) as step:
+            maps_dir, prepared_dir = step.take("maps", maps), step.take("prepared", prepared)
+            trained_dir = step.take("model", model)
+
+            def audit(output: Path) -> dict[str, Any]:
+                from ssfr.components.training.train import run
+
+                keep_files(trained_dir, output)  # what is there is not trained again
+                return run(output, maps_dir, prepared_dir, case, step.settings, step.progress, audit=True)
+
+            step.do(audit, output=model, extra=extra, label=f"training/{case}, audit")
+    model.metadata["case"] = case

@@ -20,7 +20,7 @@ from ssfr.components.models.weights import VGG16_MD5, published_file
 from ssfr.components.storage.artifact import sha256_file, sha256_json
 
 AUDITS = ("random", "tree", "halo")
-"""Splits of the leakage audit: galaxies.parquet has a column ``audit_NAME`` for each."""
+"""Splits of the leakage audit: audit_splits.parquet has a column ``audit_NAME`` for each."""
 _FEWEST = 2
 """Galaxies to train on: one has no spread."""
 
@@ -38,7 +38,8 @@ class Fit:
     seed
         Of its first weights, its dropout, the order of galaxies and their turns.
     split
-        Column of galaxies.parquet that names the training and the validation galaxies.
+        Column, of galaxies.parquet or audit_splits.parquet, that names the training and the validation
+        galaxies.
     milestones
         Epochs after which it is kept as well.
     """
@@ -50,8 +51,8 @@ class Fit:
     milestones: tuple[int, ...] = ()
 
 
-def fits(output: Path, case: str, settings: Settings) -> list[Fit]:
-    """Return the networks of a case: the primary first, then the other seeds, then the audit."""
+def fits(output: Path, case: str, settings: Settings, audit: bool = False) -> list[Fit]:
+    """Return the networks of a case: the primary first, then the other seeds, then any of the audit."""
     training, seed = settings.training, settings.seed
     primary = Fit(case, output, seed, milestones=training.milestones)
     seeds = [
@@ -61,7 +62,7 @@ def fits(output: Path, case: str, settings: Settings) -> list[Fit]:
     audits = [
         Fit(f"{case}, audit {method}", output / "audit" / method, seed, f"audit_{method}")
         for method in AUDITS
-        if settings.evaluation.audit_case == case
+        if audit
     ]
     return [primary, *seeds, *audits]
 
@@ -130,6 +131,9 @@ def read_galaxies(prepared_dir: Path, planned: Sequence[Fit], training: Training
     if not path.is_file():
         raise InputError(f"{path}: no such file; prepare the data first")
     table = pd.read_parquet(path)
+    splits = prepared_dir / "audit_splits.parquet"
+    if any(fit.split != "split" for fit in planned) and splits.is_file():
+        table = table.merge(pd.read_parquet(splits), on="galaxy", validate="one_to_one")
     for fit in planned:
         _check_split(path, table, fit.split, training)
     columns = [fit.split for fit in planned]

@@ -54,6 +54,7 @@ def run(
     settings: Settings,
     progress: Progress,
     expected_md5: str = VGG16_MD5,
+    audit: bool = False,
 ) -> dict[str, Any]:
     """Train the networks of one case and write its model folder (see `ssfr.components.models.folder`).
 
@@ -75,12 +76,13 @@ def run(
     case_name
         Among `settings.cases`.
     settings
-        Of the run; seed, cases, preprocessing, training, evaluation.interval and
-        evaluation.audit_case are used.
+        Of the run; seed, cases, preprocessing, training and evaluation.interval are used.
     progress
         Is given images, then epochs.
     expected_md5
         Of VGG16's weights file, where the model needs it.
+    audit
+        Train those of the leakage audit too.
 
     Returns
     -------
@@ -96,7 +98,7 @@ def run(
     """
     started = time.monotonic()
     case = find_case(settings, case_name)
-    planned = fits(output, case_name, settings)
+    planned = fits(output, case_name, settings, audit)
     galaxies = read_galaxies(prepared_dir, planned, settings.training)
     unfinished = output / _UNFINISHED
     if _remaining(planned):

@@ -107,6 +107,23 @@ def test_a_second_run_finds_everything_done(finished, universe, settings):
     assert {path: path.stat().st_mtime_ns for path in workdir.glob("*/*/manifest.json")} == before
 
 
+def test_the_audit_trains_its_own_networks_alone_and_limits_of_what_may_fail_redo_nothing(
+    finished, universe, settings, tmp_path
+):
+    workdir = tmp_path / "run"
+    subprocess.run(["cp", "-r", finished[0], workdir], check=True)
+    before = {path.relative_to(workdir).parent for path in workdir.glob("*/**/manifest.json")}
+    audit = ("--set", "evaluation.audit_case=composite", "--set", "training.checkpoint_every=2")
+    limits = ("--set", "projection.max_set_aside=0.5", "--set", "simulation.max_declared_gb=32")
+    ssfr("run", settings, "--data", universe, "--workdir", workdir, "--until", "training", *audit, *limits)
+    after = {path.relative_to(workdir).parent for path in workdir.glob("*/**/manifest.json")}
+    assert sorted(path.parts[0] for path in after - before) == ["preprocessing", "training_audit"]
+    audited, trained = only(workdir, "training_audit"), only(workdir, "training")
+    assert sorted(path.name for path in (audited / "audit").iterdir()) == ["halo", "random", "tree"]
+    for path in (path.relative_to(trained) for path in trained.rglob("*.npz")):
+        assert (audited / path).read_bytes() == (trained / path).read_bytes()
+
+
 def test_until_stops_after_a_step(universe, settings, tmp_path):
     workdir = tmp_path / "run[/b] of [new]"
     result = ssfr("run", settings, "--data", universe, "--workdir", workdir, "--until", "projection")

@@ -11,6 +11,7 @@ import yaml
 from kfp_runs import run_compiled
 from s3_server import Place
 
+from ssfr.components.catalog.connections import CATALOG
 from ssfr.components.config import Settings, load_settings
 from ssfr.components.errors import InputError
 from ssfr.components.runtime.progress import SILENT
@@ -129,13 +130,17 @@ def test_a_step_sees_the_data_that_the_first_step_took_and_copies_them_only_for_
         (folder / "labels.csv").write_text(text)
         upload(folder, data, settings.storage, SILENT)
 
-    with open_step("catalog", f"s3://{place.bucket}/runs", settings.model_dump_json()) as step:
+    with open_step(CATALOG, f"s3://{place.bucket}/runs", settings.model_dump_json()) as step:
         with pytest.raises(InputError, match="nothing was uploaded there"):
-            step.bring(data)
+            step.open_data(data)
         put("old")
-        taken = step.bring(data)
+        taken = step.open_data(data)
         put("new")
-        assert (taken.location, step.bring(data).location) == (f"{data}/1", f"{data}/2")
-        assert taken.fingerprint == step.bring(taken.location).fingerprint != step.bring(data).fingerprint
+        assert (taken.location, step.open_data(data).location) == (f"{data}/1", f"{data}/2")
+        assert (
+            taken.fingerprint
+            == step.open_data(taken.location).fingerprint
+            != step.open_data(data).fingerprint
+        )
         assert not (tmp_path / "scratch").exists()
-        assert (Path(step.bring(taken.location).folder()) / "labels.csv").read_text() == "old"
+        assert (Path(step.open_data(taken.location).folder()) / "labels.csv").read_text() == "old"

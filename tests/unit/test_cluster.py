@@ -13,7 +13,8 @@ from kfp import components as kfp_components
 from ssfr.components.config import load_settings, parse_settings
 from ssfr.components.config.cluster import ClusterSettings
 from ssfr.components.errors import InputError
-from ssfr.components.storage.artifact import code_digest
+from ssfr.components.steps.code import code_digest
+from ssfr.pipelines.connections import code_of
 from ssfr.pipelines.kubeflow.compile import compile_command, compile_pipeline
 from ssfr.pipelines.options import preset_path
 
@@ -228,9 +229,9 @@ def test_the_manifest_follows_whatever_becomes_of_the_steps(plain):
     assert set(root) == {steps, "manifest"}
 
 
-def test_finished_tasks_are_told_apart_by_our_code(plain):
+def test_finished_tasks_are_distinguished_by_their_code(plain):
     for step, container in plain.containers.items():
-        assert container["args"][-2:] == ["--code", code_digest(room(step))]
+        assert container["args"][-2:] == ["--code", code_digest(code_of(step))]
         assert plain.tasks[step]["cachingOptions"] == {}
 
 
@@ -329,7 +330,7 @@ def test_pictures_join_at_the_third_step():
     pipeline = Pipeline(compiled("images", data="images:s3://ssfr/pictures"))
     assert set(pipeline.containers) == {"ingest", *STEPS[3:], "manifest"}
     assert pipeline.parameters["data"]["defaultValue"] == "s3://ssfr/pictures"
-    assert pipeline.containers["ingest"]["args"][-1] == code_digest("preprocessing")
+    assert pipeline.containers["ingest"]["args"][-1] == code_digest(code_of("ingest"))
 
 
 def test_kubectl_gets_a_pipeline_and_a_version_named_after_its_content():
@@ -353,7 +354,7 @@ def test_the_verification_of_live_servers_has_a_pod_like_the_others():
     container, pod = pipeline.containers["verification"], pipeline.pods["verification"]
     assert container["image"].startswith("ssfr/train:")
     assert container["resources"]["resourceMemoryLimit"] == "8192Mi"
-    assert container["args"][-1] == code_digest("deployment")
+    assert container["args"][-1] == code_digest(code_of("verification"))
     assert {"secretAsEnv", "imagePullPolicy"} <= set(pod)
     assert "deployment" in pipeline.tasks["verification"]["dependentTasks"]
     assert "retryPolicy" in pipeline.tasks["verification"]

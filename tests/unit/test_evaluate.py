@@ -317,6 +317,14 @@ def test_without_validation_and_promotion_sets_the_report_is_still_whole(tmp_pat
     assert (tmp_path / "page" / "figures" / "training.png").is_file()
 
 
+def audit_table(prepared_dir):
+    """The galaxies with the splits of the audit."""
+    galaxies, splits = (
+        pd.read_parquet(prepared_dir / f"{name}.parquet") for name in ("galaxies", "audit_splits")
+    )
+    return galaxies.merge(splits, on="galaxy")
+
+
 def write_audited(root, inputs):
     """Write a case with another seed, a milestone and an audit, and galaxies split for the audit."""
     chosen, maps_dir, prepared_dir = inputs["settings"], inputs["maps_dir"], root / "prepared"
@@ -324,7 +332,8 @@ def write_audited(root, inputs):
     table = pd.read_parquet(prepared_dir / "galaxies.parquet")
     for number, method in enumerate(("random", "tree", "halo")):
         table[f"audit_{method}"] = np.where(np.arange(len(table)) % 5 == number, "test", "train")
-    table.to_parquet(prepared_dir / "galaxies.parquet")
+    splits = [f"audit_{method}" for method in ("random", "tree", "halo")]
+    table[["galaxy", *splits]].to_parquet(prepared_dir / "audit_splits.parquet")
     folder = root / "composite"
     members = {
         "": chosen.seed, "seeds/2": 2, "milestones/5": chosen.seed,
@@ -341,7 +350,7 @@ def write_audited(root, inputs):
 def test_seeds_milestones_and_the_audit_are_predicted_beside_the_first_network(tmp_path, inputs):
     audited, ear = write_audited(tmp_path, inputs), Ear()
     run(tmp_path / "out", audited, Progress(ear))
-    table = pd.read_parquet(audited["prepared_dir"] / "galaxies.parquet")
+    table = audit_table(audited["prepared_dir"])
     extra = pd.read_parquet(tmp_path / "out" / "extra_predictions.parquet")
     assert set(zip(extra["kind"], extra["key"], strict=True)) == {
         ("seed", "2"), ("milestone", "5"), ("audit", "random"), ("audit", "tree"), ("audit", "halo"),
@@ -368,7 +377,7 @@ def test_seeds_milestones_and_the_audit_are_predicted_beside_the_first_network(t
 def test_only_galaxies_that_a_network_needs_are_read(tmp_path, inputs):
     audited, ear = write_audited(tmp_path, inputs), Ear()
     run(tmp_path / "out", audited, Progress(ear))
-    table = pd.read_parquet(audited["prepared_dir"] / "galaxies.parquet")
+    table = audit_table(audited["prepared_dir"])
     needed = (table["split"] != "train") | (
         table[["audit_random", "audit_tree", "audit_halo"]] == "test"
     ).any(axis=1)

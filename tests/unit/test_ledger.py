@@ -6,12 +6,14 @@ import os
 import pytest
 from stored_artifacts import FILES, write_artifact
 
+from ssfr.components.catalog.connections import CATALOG
 from ssfr.components.config import Settings, parse_settings
 from ssfr.components.errors import InputError
 from ssfr.components.manifest.record import run, summary
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.shards import Shard
-from ssfr.components.steps.step import Step
+from ssfr.components.steps.code import every_code_digest
+from ssfr.components.steps.step import OpenStep
 from ssfr.components.storage import ledger
 from ssfr.components.storage.ledger import ended, forget, note, noted, run_name, write_ended, write_record
 from ssfr.components.storage.opening import open_store
@@ -21,7 +23,7 @@ from ssfr.components.storage.workdir import open_workdir
 SETTINGS = parse_settings({"cases": [{"name": "composite"}, {"name": "mass", "channels": ["mass"]}]}, "test")
 ASKED = {"workdir": "w", "data": "d", "origin": "o", "repository": "r"}
 STEP = {"artifact": "catalog/0123", "bytes": 1_500_000, "seconds": 2.5, "started": "2026-01-01T00:00:00Z"}
-GIVEN = SETTINGS.model_dump_json()
+GIVEN, CODE = SETTINGS.model_dump_json(), "c0de"
 SUCCEEDED = {"job": "42", "state": "SUCCEEDED", "error": ""}
 FAILED = {"job": "42", "state": "FAILED", "error": "Task training failed."}
 
@@ -122,7 +124,7 @@ def test_that_a_run_ended_is_known_also_where_its_manifest_can_not_be_written(st
     note(store, "one", "deployment", last)
     with pytest.raises(InputError, match="at most"):
         run(store, "one", SETTINGS, GIVEN, ASKED | {"origin": "o" * DOCUMENT_BYTES}, SUCCEEDED)
-    assert ended(store, first, GIVEN, ASKED["repository"]) == "one"
+    assert ended(store, first, GIVEN, ASKED["repository"], every_code_digest()) == "one"
 
 
 def test_a_run_that_did_everything_is_found_by_the_next_one_with_the_same_data_settings_and_repository(
@@ -130,7 +132,7 @@ def test_a_run_that_did_everything_is_found_by_the_next_one_with_the_same_data_s
 ):
     first, last = (published(store, tmp_path, key) for key in ("catalog/0123", "deployment/4567"))
     note(store, "one", "catalog", first)
-    asked = (GIVEN, ASKED["repository"])
+    asked = (GIVEN, ASKED["repository"], every_code_digest())
     run(store, "one", SETTINGS, GIVEN, ASKED, SUCCEEDED)
     assert ended(store, first, *asked) is None  # it was never deployed
     note(store, "one", "deployment", last)
@@ -138,8 +140,8 @@ def test_a_run_that_did_everything_is_found_by_the_next_one_with_the_same_data_s
     assert ended(store, first, *asked) is None
     run(store, "one", SETTINGS, GIVEN, ASKED, SUCCEEDED)
     assert ended(store, first, *asked) == "one"
-    assert ended(store, first, '{"seed": 2}', ASKED["repository"]) is None
-    assert ended(store, first, GIVEN, "s3://other/models") is None
+    assert ended(store, first, '{"seed": 2}', ASKED["repository"], CODE) is None
+    assert ended(store, first, GIVEN, "s3://other/models", CODE) is None
     assert ended(store, "catalog/89ab", *asked) is None
 
 
@@ -151,7 +153,8 @@ def test_a_run_with_earlier_data_goes_on_if_another_ended_with_other_data_since(
         first = f"catalog/{data}"
         note(store, run_of, "catalog", first)
         note(store, run_of, "deployment", deployed)
-        said = Step("catalog", workdir, SETTINGS, SILENT, run_of, GIVEN).go_on(first, ASKED["repository"])
+        step = OpenStep(CATALOG, "catalog", workdir, SETTINGS, SILENT, run_of, GIVEN)
+        said = step.remaining(first, ASKED["repository"])
         run(store, run_of, SETTINGS, GIVEN, ASKED, SUCCEEDED)
         return said
 
@@ -159,20 +162,20 @@ def test_a_run_with_earlier_data_goes_on_if_another_ended_with_other_data_since(
         published(store, tmp_path, made)
     said = [do_all(run_of, data) for run_of, data in (("one", "1"), ("two", "2"), ("three", "1"))]
     assert said == ["yes", "yes", "yes"]
-    last = Step("catalog", workdir, SETTINGS, SILENT, "four", GIVEN)
-    assert [last.go_on(f"catalog/{data}", ASKED["repository"]) for data in ("1", "2")] == ["no", "yes"]
+    last = OpenStep(CATALOG, "catalog", workdir, SETTINGS, SILENT, "four", GIVEN)
+    assert [last.remaining(f"catalog/{data}", ASKED["repository"]) for data in ("1", "2")] == ["no", "yes"]
     assert len(store.documents("ended")) == 1
 
 
 def test_what_is_found_again_and_again_is_not_forgotten(store, tmp_path):
     data, repository = "catalog/0123", "models"
     for name in ("used", "unused"):
-        write_ended(store, name, data, name, repository)
+        write_ended(store, name, data, name, repository, CODE)
     for document in store.documents("ended"):
         os.utime(tmp_path / "store" / document, (1e9, 1e9))
-    assert ended(store, data, "used", repository) == "used"
+    assert ended(store, data, "used", repository, CODE) == "used"
     assert len(forget(store, keep=0, older_than_s=1e6)) == 1
-    assert [ended(store, data, name, repository) for name in ("used", "unused")] == ["used", None]
+    assert [ended(store, data, name, repository, CODE) for name in ("used", "unused")] == ["used", None]
 
 
 @pytest.mark.parametrize("state", [SUCCEEDED, FAILED])

@@ -75,7 +75,8 @@ def test_a_step_does_not_go_on_after_a_killed_owner_and_says_so(tmp_path):
     owner = {"pid": int(ended.stdout), "host": socket.gethostname()}
     (tmp_path / LOCK).write_text(json.dumps(owner))
     code = "import sys; from ssfr.components.steps.step import open_step\n"
-    code += "with open_step('catalog', sys.argv[1], '{}') as step: print(step.name)"
+    code += "from ssfr.components.catalog.connections import CATALOG\n"
+    code += "with open_step(CATALOG, sys.argv[1], '{}') as step: print(step.name)"
     step = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=False)
     assert step.returncode == 1 and step.stdout == ""
     assert "its owner was killed" in step.stderr

@@ -50,7 +50,8 @@ def settings(**training):
 
 def train(output, folders, chosen, progress=SILENT):
     output.mkdir(exist_ok=True)
-    return run(output, *folders, "composite", chosen, progress)
+    audit = chosen.evaluation.audit_case == "composite"
+    return run(output, *folders, "composite", chosen, progress, audit=audit)
 
 
 @pytest.fixture(scope="module")
@@ -200,13 +201,13 @@ def epoch_of(checkpoint):
 
 @pytest.fixture(scope="module")
 def audited(tmp_path_factory):
-    """40 discs with the columns of the leakage audit."""
+    """40 discs with the splits of the leakage audit."""
     maps_dir, prepared_dir = write_prepared(tmp_path_factory.mktemp("audited"), *discs(40, 32))
-    path = prepared_dir / "galaxies.parquet"
-    table = pd.read_parquet(path)
+    table = pd.read_parquet(prepared_dir / "galaxies.parquet")
+    splits = table[["galaxy"]].copy()
     for number, method in enumerate(("random", "tree", "halo")):
-        table[f"audit_{method}"] = np.roll(table["split"], number + 1)
-    table.to_parquet(path)
+        splits[f"audit_{method}"] = np.roll(table["split"], number + 1)
+    splits.to_parquet(prepared_dir / "audit_splits.parquet")
     return maps_dir, prepared_dir
 
 

@@ -1,0 +1,21 @@
+"""What evaluation reads and writes, and what its result depends on."""
+
+from ssfr.components.steps.connections import Connections
+from ssfr.components.steps.files import (
+    AUDIT_SPLITS,
+    EXTRA_PREDICTIONS,
+    GALAXIES,
+    MAPS,
+    METRICS,
+    MODEL,
+    PREDICTIONS,
+)
+
+EVALUATION = Connections(
+    step="evaluation",
+    about="Predicts the galaxies that trained no network, by each network and by baselines, and scores them.",
+    code="ssfr.components.evaluation.component:evaluation",
+    settings=("seed", "evaluation", "cases", "preprocessing.split", "preprocessing.label"),
+    reads={"maps": (MAPS,), "prepared": (GALAXIES, AUDIT_SPLITS), "model/*": MODEL},
+    writes=(PREDICTIONS, EXTRA_PREDICTIONS, METRICS),
+)

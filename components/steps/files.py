@@ -1,0 +1,193 @@
+"""The files that steps hand to each other: what is in each, for all who write or read them."""
+
+from __future__ import annotations
+
+from ssfr.components.steps.connections import Entry, File
+
+PHYSICAL = "physical"
+_GALAXY = (
+    Entry("snapshot", "int32", "number of the snapshot; 0 of pictures without one"),
+    Entry("subhalo_id", "int64", "number of the subhalo in its snapshot, or of the picture in its table"),
+)
+SAMPLE = File(
+    "sample.parquet",
+    "parquet",
+    "the galaxies of the sample, a row a galaxy",
+    (
+        *_GALAXY,
+        Entry("halo_id", "int64", "number of the friends-of-friends halo"),
+        Entry("tree_id", "int64", "merger tree; negative: in none"),
+        Entry("in_tree", "bool", "whether tree_id is a merger tree, or a group of pictures"),
+        Entry("redshift", "float64", "of the snapshot", optional=True),
+        Entry("stellar_mass_msun", "float64", "M*, within the label's aperture", "Msun", PHYSICAL),
+        Entry("total_mass_msun", "float64", "of all matter of the subhalo", "Msun", PHYSICAL, optional=True),
+        Entry("halo_mass_msun", "float64", "of the halo, M_200c", "Msun", PHYSICAL, optional=True),
+        Entry("sfr_msun_per_yr", "float64", "star formation rate", "Msun / yr", PHYSICAL),
+        Entry("ssfr_stellar_per_yr", "float64", "SFR / M*", "1 / yr", PHYSICAL),
+        Entry("ssfr_total_per_yr", "float64", "SFR / total mass", "1 / yr", PHYSICAL),
+        Entry("gas_cells", "int64", "gas cells of the subhalo", optional=True),
+        Entry("halo_gas_cells", "int64", "gas cells of the halo", optional=True),
+        Entry("star_particles", "int64", "star particles of the subhalo", optional=True),
+        Entry("file", "text", "name of the picture", optional=True),
+        Entry("table_*", "text", "column of the label table that the split uses", optional=True),
+    ),
+)
+MAPS = File(
+    "maps-*.h5",
+    "hdf5",
+    "maps of at most 256 galaxies of one snapshot, or pictures",
+    (
+        Entry(
+            "maps",
+            "float32|uint8",
+            "a map of each field, NaN where there is no gas; uint8: pictures",
+            shape="(galaxy, field, y, x)",
+        ),
+        Entry("snapshot", "int64", "of each galaxy", shape="(galaxy,)"),
+        Entry("subhalo_id", "int64", "of each galaxy", shape="(galaxy,)"),
+        Entry("records", "text", "JSON: what became of every galaxy, the rejected ones too", optional=True),
+        Entry(
+            "candidate", "int64", "row of each picture among the candidates", shape="(galaxy,)", optional=True
+        ),
+        Entry("set_aside", "text", "JSON: why the other candidates are no pictures", optional=True),
+        Entry("@fields", "text", "JSON: names of the fields, in their order"),
+        Entry("@units", "text", "JSON: unit of each field"),
+        Entry("@pixels", "int64", "a side"),
+    ),
+)
+PROJECTION = File(
+    "projection.csv",
+    "csv",
+    "where each galaxy's maps are, and how they were drawn",
+    (
+        *_GALAXY,
+        Entry("file", "text", "file of maps"),
+        Entry("row", "int64", "row in it"),
+        Entry("axis", "text", "what the rotation axis was taken from: young_stars, gas or none"),
+        Entry("gas_cells", "int64", "cells read"),
+        Entry("used_cells", "int64", "cells in the field of view"),
+        Entry("outside_cells", "int64", "cells outside it"),
+        Entry("bad_cells", "int64", "cells with impossible values"),
+        Entry("overhanging_cells", "int64", "cells partly outside it", optional=True),
+        Entry("lost_mass", "float64", "share of the mass of used cells that is outside", optional=True),
+    ),
+)
+REJECTED = File(
+    "set_aside.csv",
+    "csv",
+    "galaxies or pictures that can't be used",
+    (*_GALAXY, Entry("reason", "text", "why"), Entry("file", "text", "name of the picture", optional=True)),
+)
+GALAXIES = File(
+    "galaxies.parquet",
+    "parquet",
+    "the galaxies of the study: those of the sample with a map and a label",
+    (
+        *SAMPLE.entries,
+        Entry("map_file", "text", "file of maps"),
+        Entry("map_row", "int64", "row in it"),
+        Entry("gas_cells_used", "int64", "cells in the field of view"),
+        Entry("galaxy", "text", "name, as Snap99ID29"),
+        Entry(
+            "label",
+            "float64",
+            "what is predicted, as preprocessing.label says: by default log10(sSFR / yr^-1)",
+        ),
+        Entry("zero_sfr", "bool", "whether SFR = 0"),
+        Entry("at_floor", "bool", "whether the label was raised to the floor"),
+        Entry("split", "text", "train, validation, test or promotion"),
+        Entry("group", "int64", "galaxies of one group are in one set"),
+    ),
+)
+AUDIT_SPLITS = File(
+    "audit_splits.parquet",
+    "parquet",
+    "splits of the leakage audit, where evaluation.audit_case is set",
+    (
+        Entry("galaxy", "text", "as in galaxies.parquet"),
+        Entry("audit_random", "text", "train, validation or test: galaxies by chance"),
+        Entry("audit_halo", "text", "the same: halos stay together"),
+        Entry("audit_tree", "text", "the same: merger trees stay together"),
+    ),
+    optional=True,
+)
+SCALING = File(
+    "scaling.json",
+    "json",
+    "scales of the channels",
+    (
+        Entry("cases", "object", "case -> field -> mean, std and softening of the stretched map"),
+        Entry("maxima", "object", "field -> largest pixel of the 8-bit picture, in the map's unit"),
+    ),
+)
+PREPARATION = File(
+    "preparation.json",
+    "json",
+    "counts of galaxies, of SFR = 0 and of labels at the floor, and the sizes of the sets",
+    (
+        Entry("galaxies", "number", "in the study"),
+        Entry("groups", "number", "of galaxies that stay together"),
+        Entry("split", "object", "galaxies of each set"),
+        Entry("zero_sfr", "number", "galaxies with SFR = 0"),
+    ),
+)
+MODEL = (
+    File(
+        "model.json",
+        "json",
+        "a network in words: case, images, label, interval, seed, versions",
+        optional=True,
+    ),
+    File("weights.npz", "npz", "its weights, float32, in the order of the layers", optional=True),
+    File("history.csv", "csv", "its loss, epoch by epoch", optional=True),
+    File("failed.json", "json", "why the case has no network", optional=True),
+    File("seeds/*/*", "json", "the same of the other seeds", optional=True),
+    File("milestones/*/*", "json", "the same after fewer epochs", optional=True),
+    File("audit/*/*", "json", "the same of the audit's splits", optional=True),
+)
+_PREDICTION = (
+    Entry("case", "text", "of the model, or baseline_NAME"),
+    Entry("seed", "int64", "of the network"),
+    Entry("galaxy", "text", "as in galaxies.parquet"),
+    *_GALAXY,
+    Entry("group", "int64", "as in galaxies.parquet"),
+    Entry("split", "text", "validation, test or promotion"),
+    Entry("label", "float64", "true label"),
+    Entry("at_floor", "bool", "whether it was raised to the floor"),
+    Entry("predicted", "float64", "label as predicted"),
+    Entry("lower", "float64", "lower end of the predicted interval"),
+    Entry("upper", "float64", "its upper end"),
+)
+PREDICTIONS = File(
+    "predictions.parquet",
+    "parquet",
+    "held-out galaxies by the first network of each case, and by baselines",
+    _PREDICTION,
+)
+EXTRA_PREDICTIONS = File(
+    "extra_predictions.parquet",
+    "parquet",
+    "the same by other seeds, after fewer epochs, and by the audit's networks",
+    (*_PREDICTION, Entry("kind", "text", "seed, milestone or audit"), Entry("key", "text", "which of them")),
+)
+METRICS = File(
+    "metrics.json",
+    "json",
+    "scores with intervals, gains over baselines, differences between cases",
+    (
+        Entry("best_case", "text", "the case with the lowest RMSE on the validation set"),
+        Entry("cases", "object", "case -> kind, scores, gains"),
+        Entry("sets", "object", "set -> galaxies, groups"),
+    ),
+)
+DEPLOYMENT = File(
+    "deployment.json",
+    "json",
+    "which version was deployed, and why",
+    (
+        Entry("model", "text", "name on the server"),
+        Entry("version", "number", "in the repository"),
+        Entry("promoted", "bool", "whether it became the champion"),
+        Entry("max_difference_dex", "number", "served against offline predictions", "dex"),
+    ),
+)
