@@ -6,6 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 import pydantic
 from pydantic import BaseModel, ConfigDict
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 _MARK = {"changes_result": False}
@@ -23,6 +24,11 @@ Fraction = Annotated[float, pydantic.Field(ge=0.0, le=1.0)]
 Positive = Annotated[float, pydantic.Field(gt=0.0)]
 
 
+def can_change_result(field: FieldInfo) -> bool:
+    """Whether a result can depend on a setting, by its field in `Section.model_fields`."""
+    return field.json_schema_extra != _MARK
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True, allow_inf_nan=False)
 
@@ -36,7 +42,7 @@ class Section(BaseModel):
             return found
         plain = self.model_dump(mode="json")
         for name, field in type(self).model_fields.items():
-            if field.json_schema_extra != _MARK:
+            if can_change_result(field):
                 value = getattr(self, name)
                 found[name] = value.result_settings() if isinstance(value, Section) else plain[name]
         return found

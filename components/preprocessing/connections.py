@@ -41,4 +41,5 @@ PREPROCESSING = Connections(
         ),
     ),
     besides=("whether a case is audited",),
+    partly=("evaluation.audit_case",),
 )

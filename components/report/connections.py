@@ -39,11 +39,11 @@ REPORT = Connections(
     },
     writes=(
         File("report.html", "html", "the page, figures inside"),
-        File("summary.md", "markdown", "the answers and the scores, in short"),
-        File("model-card.md", "markdown", "the card of the best model"),
-        File("figures/*", "figure", "each figure as PNG and PDF"),
+        File("summary.md", "text", "the answers and the scores, in short"),
+        File("model-card.md", "text", "the card of the best model"),
+        File("figures/*", "binary", "each figure as PNG and PDF"),
         File("tables/*.csv", "csv", "each table"),
-        File("thesis/*", "pickle", "the thesis' own files, where evaluation.export is thesis", optional=True),
+        File("thesis/*", "binary", "the thesis' own files, where evaluation.export is thesis", optional=True),
     ),
     besides=("what the data are called", "whether the galaxies are made up"),
 )

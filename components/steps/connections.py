@@ -14,7 +14,7 @@ from typing import Any, Literal
 from ssfr.components.config import Settings
 from ssfr.components.config.section import Section
 
-Kind = Literal["parquet", "csv", "hdf5", "json", "npz", "html", "markdown", "png", "figure", "pickle", "npy"]
+Kind = Literal["parquet", "csv", "hdf5", "json", "npz", "html", "text", "png", "binary"]
 
 
 @dataclass(frozen=True)
@@ -116,6 +116,8 @@ class Connections:
         What it reads of data that no step made; "" for none.
     besides
         What its result depends on besides, in words.
+    partly
+        Settings of which only a part counts, as `besides` says.
     """
 
     step: str
@@ -126,6 +128,7 @@ class Connections:
     writes: tuple[File, ...] = ()
     data: str = ""
     besides: tuple[str, ...] = ()
+    partly: tuple[str, ...] = ()
 
     def files_of(self, label: str) -> tuple[File, ...]:
         """Return what the step reads of an input.

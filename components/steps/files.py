@@ -141,9 +141,9 @@ MODEL = (
     File("weights.npz", "npz", "its weights, float32, in the order of the layers", optional=True),
     File("history.csv", "csv", "its loss, epoch by epoch", optional=True),
     File("failed.json", "json", "why the case has no network", optional=True),
-    File("seeds/*/*", "json", "the same of the other seeds", optional=True),
-    File("milestones/*/*", "json", "the same after fewer epochs", optional=True),
-    File("audit/*/*", "json", "the same of the audit's splits", optional=True),
+    File("seeds/*/*", "binary", "the same of the other seeds", optional=True),
+    File("milestones/*/*", "binary", "the same after fewer epochs", optional=True),
+    File("audit/*/*", "binary", "the same of the audit's splits", optional=True),
 )
 _PREDICTION = (
     Entry("case", "text", "of the model, or baseline_NAME"),

@@ -13,6 +13,13 @@ TRAINING = Connections(
     reads={"maps": (MAPS,), "prepared": (_GALAXIES, SCALING.where(counts=False))},
     writes=MODEL,
     besides=("the case's own images: channels, filter, stretch and scales", "Keras and its backend"),
+    partly=(
+        "cases",
+        "preprocessing.pixel_type",
+        "preprocessing.stretch",
+        "preprocessing.stretch_beta",
+        "preprocessing.stretch_negative",
+    ),
 )
 AUDIT = Connections(
     step="training_audit",
@@ -26,4 +33,5 @@ AUDIT = Connections(
     },
     writes=MODEL,
     besides=TRAINING.besides,
+    partly=(*TRAINING.partly, "evaluation.audit_case"),
 )
