@@ -17,6 +17,7 @@ _COMPONENTS = "ssfr.components"
 _FOLDER = Path(__file__).resolve().parents[1]
 _DATA = (".html", ".css", ".yaml", ".json")
 """Files beside modules that they read."""
+_BY_NAME = ("import_module", "resolve_name")
 _DECLARATIONS = (".connections", "ssfr.components.steps.files")
 _Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -131,7 +132,7 @@ def _imported(name: str, tree: ast.AST) -> Iterator[str]:
             for alias in node.names:
                 inside = f"{module}.{alias.name}"
                 yield inside if _source(inside) or alias.name == "_kernel" else module
-        elif isinstance(node, ast.Attribute | ast.Name) and _called(node) == "import_module":
+        elif isinstance(node, ast.Attribute | ast.Name) and _called(node) in _BY_NAME:
             # Chosen by name while it runs: any module beside it may be meant.
             package = _package(name)
             folder = _FOLDER / package.removeprefix(_COMPONENTS).strip(".").replace(".", "/")

@@ -76,9 +76,9 @@ def _settings() -> str:
         _MADE,
         "",
         "A setting that is changed makes these steps new. A step after them is done again where the bytes"
-        " that it reads have changed, and only there; every other artifact is found. *partly*: where the change"
-        " touches what the step itself uses, as its own case. Settings of `serving`, `storage` and `cluster`"
-        " change no result.",
+        " that it reads have changed, and only there; every other artifact is found. *partly*: where the"
+        " change touches what the step itself uses, as its own case. Settings of `serving`, `storage` and"
+        " `cluster` change no result.",
         "",
     ]
     rows = []

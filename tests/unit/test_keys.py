@@ -125,6 +125,13 @@ def test_what_is_imported_late_or_read_beside_a_module_counts(edit) -> None:
     assert edit("projection_shard") != before["projection_shard"]
 
 
+def test_a_models_network_counts_where_it_is_built_though_it_is_named_in_a_text(edit) -> None:
+    before = {step: edit(step) for step in ("catalog", "training", "evaluation")}
+    edit("catalog", "models/compact.py", "\nclass ", "\nODD = 1\n\n\nclass ")
+    after = {step: edit(step) for step in before}
+    assert {step for step in before if before[step] != after[step]} == {"training", "evaluation"}
+
+
 def test_the_kernel_is_code_of_the_maps_alone() -> None:
     kernel = "ssfr.components.projection._kernel"
     with_it = {name for name, step in BY_STEP.items() if kernel in modules_of(step.code)}
