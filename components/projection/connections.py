@@ -11,10 +11,10 @@ SHARD = Connections(
     " projection_shard/099-0: when other snapshots come or go, they stay.",
     code="ssfr.components.projection.component:projection_shard",
     data="cells and particles of the galaxies of one snapshot",
-    settings=("simulation", "projection", "catalog.little_h"),
+    settings=("simulation", "projection", "catalog.little_h", "catalog.label_aperture"),
     reads={"sample": (_ROWS.where(counts=False),)},
     writes=(MAPS, PROJECTION, REJECTED),
-    besides=("rows of the sample that are drawn",),
+    besides=("rows of the sample that are drawn", "the code of fields from other packages"),
 )
 JOINED = Connections(
     step="projection",

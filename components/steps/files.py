@@ -73,7 +73,7 @@ PROJECTION = File(
     ),
 )
 REJECTED = File(
-    "set_aside.csv",
+    "rejected.csv",
     "csv",
     "galaxies or pictures that can't be used",
     (*_GALAXY, Entry("reason", "text", "why"), Entry("file", "text", "name of the picture", optional=True)),

@@ -41,6 +41,7 @@ def write_table(
         ],
         metadata={
             **(arrow.schema.metadata or {}),
+            **({"PANDAS_ATTRS": json.dumps(table.attrs)} if table.attrs else {}),  # as pandas writes them
             **{name: json.dumps(value) for name, value in (metadata or {}).items()},
         },
     )

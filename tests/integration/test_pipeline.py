@@ -114,7 +114,7 @@ def test_the_audit_trains_its_own_networks_alone_and_limits_of_what_may_fail_red
     subprocess.run(["cp", "-r", finished[0], workdir], check=True)
     before = {path.relative_to(workdir).parent for path in workdir.glob("*/**/manifest.json")}
     audit = ("--set", "evaluation.audit_case=composite", "--set", "training.checkpoint_every=2")
-    limits = ("--set", "projection.max_set_aside=0.5", "--set", "simulation.max_declared_gb=32")
+    limits = ("--set", "projection.max_rejected=0.5", "--set", "simulation.max_declared_gb=32")
     ssfr("run", settings, "--data", universe, "--workdir", workdir, "--until", "training", *audit, *limits)
     after = {path.relative_to(workdir).parent for path in workdir.glob("*/**/manifest.json")}
     assert sorted(path.parts[0] for path in after - before) == ["preprocessing", "training_audit"]

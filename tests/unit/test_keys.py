@@ -30,11 +30,11 @@ def settings_of(step: str, **changes: object) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("step", "change"),
     [
-        ("projection_shard", {"projection__max_set_aside": 0.5}),
-        ("projection", {"projection__max_set_aside": 0.5}),
+        ("projection_shard", {"projection__max_rejected": 0.5}),
+        ("projection", {"projection__max_rejected": 0.5}),
         ("projection_shard", {"projection__workers": 7}),
         ("projection_shard", {"simulation__max_declared_gb": 1.0}),
-        ("ingest", {"preprocessing__images__max_set_aside": 0.5}),
+        ("ingest", {"preprocessing__images__max_rejected": 0.5}),
         ("training", {"training__workers": 2}),
         ("training", {"training__checkpoint_every": 1}),
         ("training", {"evaluation__audit_case": "composite"}),

@@ -19,7 +19,7 @@ def test_a_page_is_what_its_declarations_say(path: str) -> None:
 @pytest.mark.parametrize(
     ("setting", "steps"),
     [
-        ("projection.max_set_aside", "nothing"),
+        ("projection.max_rejected", "nothing"),
         ("projection.workers", "nothing"),
         ("training.epochs", "`training`, `training_audit`, `report`"),
         (
