@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ssfr.components.identity.maps import ATTRIBUTE as MAPS_IDENTITY
 from ssfr.components.steps.connections import Entry, File
 
 PHYSICAL = "physical"
@@ -49,10 +50,10 @@ MAPS = File(
         Entry(
             "candidate", "int64", "row of each picture among the candidates", shape="(galaxy,)", optional=True
         ),
-        Entry("set_aside", "text", "JSON: why the other candidates are no pictures", optional=True),
-        Entry("@fields", "text", "JSON: names of the fields, in their order"),
-        Entry("@units", "text", "JSON: unit of each field"),
-        Entry("@pixels", "int64", "a side"),
+        Entry("rejected", "text", "JSON: why the other candidates are no pictures", optional=True),
+        Entry(f"@{MAPS_IDENTITY}", "text", "JSON: fields with units, geometry, gas, weighting, h"),
+        Entry("@h", "float64", "the Hubble constant / (100 km/s/Mpc)", optional=True),
+        Entry("@redshift", "float64", "of the snapshot", optional=True),
     ),
 )
 PROJECTION = File(

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from ssfr.components.errors import InputError
+from ssfr.components.identity.maps import ATTRIBUTE
 from ssfr.components.steps.checks import check_files
 from ssfr.components.steps.connections import Connections, Entry, File
 from ssfr.components.steps.files import MAPS
@@ -80,7 +81,7 @@ def write_maps(path: Path, dtype: str = "f4", **attributes: object) -> None:
     with h5py.File(path, "w") as file:
         file["maps"] = np.zeros((1, 1, 8, 8), dtype)
         file["snapshot"] = file["subhalo_id"] = np.zeros(1, np.int64)
-        file.attrs.update({"fields": '["mass"]', "units": '["Msun"]', "pixels": 8, **attributes})
+        file.attrs.update({ATTRIBUTE: "{}", **attributes})
 
 
 def test_a_dataset_or_an_attribute_that_is_not_as_declared_is_named(tmp_path: Path) -> None:
@@ -89,8 +90,8 @@ def test_a_dataset_or_an_attribute_that_is_not_as_declared_is_named(tmp_path: Pa
     check_files(tmp_path, [MAPS])
     write_maps(path, "f8")
     assert "dataset 'maps' is float64, expected float32 or uint8;" in refused(tmp_path, MAPS)
-    write_maps(path, units=1)
-    assert "attribute 'units' is int64, expected text;" in refused(tmp_path, MAPS)
+    write_maps(path, **{ATTRIBUTE: 1})
+    assert f"attribute '{ATTRIBUTE}' is int64, expected text;" in refused(tmp_path, MAPS)
     with h5py.File(path, "a") as file:
         del file["subhalo_id"]
     assert "maps-099-000.h5: no dataset 'subhalo_id', expected int64;" in refused(
