@@ -20,7 +20,7 @@ TWICE: set[str] = set()
 
 FLOORS = (
     {"errors", "units"},
-    {"config", "runtime", "statistics", "shards"},
+    {"config", "identity", "runtime", "statistics", "shards"},
     {"storage"},
     {"steps"},
 )
