@@ -12,7 +12,11 @@ TRAINING = Connections(
     settings=("seed", "training", "evaluation.interval"),
     reads={"maps": (MAPS,), "prepared": (_GALAXIES, SCALING.where(counts=False))},
     writes=MODEL,
-    besides=("the case's own images: channels, filter, stretch and scales", "Keras and its backend"),
+    besides=(
+        "the case's own images: channels, filter, stretch and scales",
+        "Keras and its backend",
+        "the code of a model of another package",
+    ),
     partly=(
         "cases",
         "preprocessing.pixel_type",
