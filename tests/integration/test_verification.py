@@ -136,5 +136,5 @@ def test_a_challenger_that_is_not_promoted_is_not_asked_for(study):
 def test_an_interval_that_is_no_number_is_a_difference():
     number = np.zeros(2, np.float32)
     offline = pd.DataFrame({"predicted": number, "lower": number, "upper": number})
-    served = Answer(number, number, number, np.array([0.0, np.nan], np.float32), np.ones(2))
+    served = Answer("log10_ssfr", number, number, number, np.array([0.0, np.nan], np.float32), np.ones(2))
     assert not largest_difference(served, offline) <= 1e-4
