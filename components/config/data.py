@@ -45,7 +45,7 @@ def _three_numbers_each(value: Any) -> Matrix | None:
     """Return a value as three rows of three finite numbers; None if it is something else."""
     try:
         rows = [[float(number) for number in row] for row in value]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     if [len(row) for row in rows] != [3, 3, 3] or not all(
         map(math.isfinite, functools.reduce(operator.iadd, rows, []))
@@ -161,7 +161,7 @@ class ProjectionSettings(Section):
             raise ValueError("expected face_on, edge_on, random, or a rotation: three rows of three numbers")
         x, y, z = rows
         turned = [_dot(x, x) - 1, _dot(y, y) - 1, _dot(z, z) - 1, _dot(x, y), _dot(y, z), _dot(z, x)]
-        if max(map(abs, turned)) > _ROTATION_TOLERANCE:
+        if not all(abs(each) <= _ROTATION_TOLERANCE for each in turned):
             raise ValueError("the matrix is no rotation: its rows must be of length 1 and at right angles")
         across = (x[1] * y[2] - x[2] * y[1], x[2] * y[0] - x[0] * y[2], x[0] * y[1] - x[1] * y[0])
         if _dot(across, z) < 0:

@@ -273,6 +273,8 @@ def test_an_orientation_may_be_a_matrix():
         ),
         ([[1, 0], [0, 1]], "three rows of three numbers"),
         ([[1, 0, 0], [0, 1, 0], [0, 0, float("nan")]], "three rows of three numbers"),
+        ([[10**400, 0, 0], [0, 1, 0], [0, 0, 1]], "three rows of three numbers"),
+        ([[1e200, 1e200, 0], [1e200, -1e200, 0], [0, 0, 1]], "no rotation: its rows must be of length 1"),
         ("sideways", "expected face_on, edge_on, random"),
         (7, "three rows of three numbers"),
     ],
