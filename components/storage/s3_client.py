@@ -357,7 +357,7 @@ def _code(error: Exception) -> str:
 
 
 def _reason(error: Exception) -> str:
-    return re.sub(r"[^A-Za-z0-9]", " ", _code(error))[:60] or "no answer that we know"
+    return re.sub(r"[^A-Za-z0-9]", " ", _code(error))[:60] or "no answer of S3"
 
 
 def _text(header: str | bytes) -> str:
