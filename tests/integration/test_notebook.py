@@ -11,6 +11,7 @@ NOTEBOOK = Path(__file__).parents[2] / "docs" / "quickstart.ipynb"
 README = NOTEBOOK.parents[1] / "README.md"
 
 
+@pytest.mark.slow
 def test_quickstart_runs_and_ends_with_a_prediction(tmp_path: Path) -> None:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     NotebookClient(

@@ -82,12 +82,14 @@ print(json.dumps([seconds, sorted({name.split(".")[0] for name in set(sys.module
     assert not {"tensorflow", "keras", "matplotlib", "kfp"} & set(modules)
 
 
+@pytest.mark.slow
 def test_demo_ends_with_a_served_prediction(demo: str, folder: Path) -> None:
     assert "The simulation says" in demo
     assert "0.0e+00 dex from what was served" in demo
     assert (folder / "run" / "demo" / "report.html").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("demo")
 def test_every_example_of_the_public_functions_runs(programs: Path, folder: Path) -> None:
     ran = _run(folder, programs / "python", "-P", _EXAMPLES)
