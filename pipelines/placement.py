@@ -14,6 +14,7 @@ from ssfr.components.storage.ledger import RUN
 from ssfr.pipelines.connections import code_of
 
 DATA_MOUNT = "/data"
+_TRAINING_MOUNT = "/training"
 _CONFIG_MOUNT = "/etc/ssfr"
 _DATA_STEPS = ("catalog", "projection", "ingest", "preprocessing", "manifest")
 _READ_DATA = ("catalog", "projection", "ingest")
@@ -172,6 +173,9 @@ def _surroundings(task: Any, step: str, cluster: ClusterSettings) -> None:
         kubernetes.use_config_map_as_volume(task, cluster.config_map, _CONFIG_MOUNT)
     if cluster.data_claim is not None and step in _READ_DATA:
         kubernetes.mount_pvc(task, cluster.data_claim, DATA_MOUNT)
+    if cluster.training_claim is not None and step == "training":
+        kubernetes.mount_pvc(task, cluster.training_claim, _TRAINING_MOUNT)
+        task.set_env_variable("TMPDIR", _TRAINING_MOUNT)
     for name, value in sorted(cluster.environment.items()):
         task.set_env_variable(name, value)
     kubernetes.use_field_path_as_env(task, RUN, "metadata.labels['workflows.argoproj.io/workflow']")

@@ -167,6 +167,10 @@ class ClusterSettings(Section):
     data_claim: Name | None = Field(
         None, description="volume claim that pods which read --data find at /data; None: data are in S3"
     )
+    training_claim: Name | None = Field(
+        None,
+        description="volume claim on which training works: a pod that is tried again goes on from the last checkpoint; None: it begins its case anew. Of mode ReadWriteMany where cases are trained on several nodes",
+    )
     user: int | None = Field(
         None, ge=1, description="number of the user that containers run as; None: the image's, if not root"
     )

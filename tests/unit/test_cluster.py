@@ -326,6 +326,15 @@ def test_data_on_a_claim_are_mounted_where_they_are_read():
     assert pipeline.parameters["data"]["defaultValue"] == "/data/tng50"
 
 
+def test_training_alone_works_on_a_claim_where_it_finds_its_checkpoints_again():
+    pipeline = Pipeline(compiled(cluster={"training_claim": "ssfr-training"}))
+    mounted = {step for step, pod in pipeline.pods.items() if "pvcMount" in pod}
+    assert mounted == {"training"}
+    assert pipeline.pods["training"]["pvcMount"][0]["mountPath"] == "/training"
+    assert {"name": "TMPDIR", "value": "/training"} in pipeline.containers["training"]["env"]
+    assert "pvcMount" not in Pipeline(compiled()).pods["training"]
+
+
 def test_pictures_join_at_the_third_step():
     pipeline = Pipeline(compiled("images", data="images:s3://ssfr/pictures"))
     assert set(pipeline.containers) == {"ingest", *STEPS[3:], "manifest"}
