@@ -40,10 +40,9 @@ ALLOWED = {
 
 # What does not hold yet; to become empty.
 NOT_YET = {
-    *("components/steps/step.py", "components/storage/artifact.py", "components/storage/ledger.py"),
-    *("components/storage/workdir.py", "pipelines/placement.py"),
-    *("components/projection/draw.py", "components/projection/project.py"),
-    *("components/projection/map_files.py", "docs/deposition.md"),
+    *("pipelines/placement.py", "components/projection/draw.py", "components/projection/project.py"),
+    *("components/projection/map_files.py", "components/steps/files.py"),
+    *("docs/data.md", "docs/deposition.md"),
 }
 
 GUIDES = (ROOT / "README.md", *(ROOT / "docs").glob("*.md"), *(ROOT / "components").rglob("*.html"))
