@@ -142,8 +142,8 @@ def test_every_step_leaves_its_artifact_in_s3(run: Run) -> None:
 def test_data_steps_run_without_tensorflow_and_the_others_with_it(run: Run, images: Any) -> None:
     # catalog, the projection of one snapshot, what it is joined to, preprocessing, manifest
     assert run.log.count(f"Found image '{images.data}'") == 5
-    # three cases, evaluation, deployment, verification
-    assert run.log.count(f"Found image '{images.train}'") == 6
+    # three cases, evaluation, the report, deployment, verification
+    assert run.log.count(f"Found image '{images.train}'") == 7
 
 
 def test_the_live_server_was_asked_after_the_deployment(run: Run, server: str, tmp_path: Path) -> None:
