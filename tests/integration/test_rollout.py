@@ -192,7 +192,7 @@ def test_what_can_not_be_checked_moves_no_label(service: Service) -> None:
         InputError, match=r"toy/5: no requests with known answers .* deployment\.warmup: true"
     ):
         service.promote(5)
-    with pytest.raises(InputError, match="no server to ask"):
+    with pytest.raises(InputError, match="no server to check"):
         promote(service.repository, 2, [], serving(), service.said)
     assert service.repository.read() == before
     with pytest.raises(InputError, match=r"no server answers there.*the labels are back: stable is 1"):
