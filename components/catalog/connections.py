@@ -17,7 +17,7 @@ CATALOG = Connections(
             "csv",
             "how many subhalos each cut leaves",
             (
-                Entry("snapshot", "text", "number, or total"),
+                Entry("snapshot", "text", "number, or all"),
                 Entry("cut", "text", "name of the cut"),
                 Entry("remaining", "int64", "subhalos left after it"),
             ),

@@ -112,8 +112,9 @@ def select(source: Source, snapshot: int, settings: CatalogSettings) -> tuple[pd
     Returns
     -------
     sample : DataFrame
-        A row a galaxy, by subhalo_id: masses [Msun] always with h; SFR [Msun/yr]; sSFR [1/yr] and
-        gas fraction (gas over gas and stars) as `little_h` and `label_aperture` say.
+        A row a galaxy, by subhalo_id: masses [Msun] of all the subhalo, always with h; SFR [Msun/yr], sSFR
+        [1/yr], the label's stellar mass [Msun] and gas fraction (gas over gas and stars) as `little_h` and
+        `label_aperture` say.
     funnel : dict
         Cut -> subhalos that remain after it.
     """
@@ -170,6 +171,7 @@ def select(source: Source, snapshot: int, settings: CatalogSettings) -> tuple[pd
             "sfr_msun_per_yr": sfr,
             "ssfr_stellar_per_yr": sfr / (label_stellar * cut_msun),
             "ssfr_total_per_yr": sfr / (label_total * cut_msun),
+            "label_stellar_mass_msun": label_stellar * cut_msun,
             "gas_fraction": label_gas / (label_gas + label_stellar),
             "gas_cells": columns["gas_cells"][ids].astype(np.int64),
             "halo_gas_cells": halos["gas_cells"][rows[ids]].astype(np.int64),

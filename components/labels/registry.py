@@ -83,7 +83,9 @@ class Label:
 _LABELS = (
     Label("log10_ssfr", "sSFR", "yr^-1", "SFR = 0", "ssfr_{mass}_per_yr", -13.0, (-14.0, -7.0)),
     Label("log10_sfr", "SFR", "Msun yr^-1", "SFR = 0", "sfr_msun_per_yr", -4.0, (-5.0, 4.0)),
-    Label("log10_stellar_mass", "stellar mass", "Msun", "no stars", "stellar_mass_msun", 0.0, (5.0, 13.0)),
+    Label(
+        "log10_stellar_mass", "stellar mass", "Msun", "no stars", "label_stellar_mass_msun", 0.0, (5.0, 13.0)
+    ),
     Label("log10_gas_fraction", "gas fraction", "", "no gas", "gas_fraction", -4.0, (-5.0, 0.0)),
 )
 LABELS = {label.name: label for label in _LABELS}

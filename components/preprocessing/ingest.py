@@ -160,7 +160,8 @@ def _write(output: Path, good: pd.DataFrame, bad: pd.DataFrame) -> None:
     projection = good[["snapshot", "subhalo_id", "map_file", "map_row"]].rename(
         columns={"map_file": "file", "map_row": "row"}
     )
-    projection = projection.assign(axis="none", gas_cells=0, used_cells=0, outside_cells=0, bad_cells=0)
+    counts = ("gas_cells", "used_cells", "outside_cells", "bad_cells", "overhanging_cells")
+    projection = projection.assign(axis="none", **dict.fromkeys(counts, 0))
     with atomic_file(output / "projection.csv") as part:
         projection.to_csv(part, index=False)
     with atomic_file(output / "rejected.csv") as part:

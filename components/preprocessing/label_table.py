@@ -107,7 +107,7 @@ def _table_candidates(path: Path, settings: ImageCatalogSettings) -> pd.DataFram
     if settings.group_column is not None:
         groups = [f"group:{value}" for value in _text(path, table, settings.group_column, "group_column")]
     candidates = _candidates(files, snapshot, subhalo, groups, settings.group_column is not None, reason)
-    candidates["stellar_mass_msun"] = mass
+    candidates["stellar_mass_msun"] = candidates["label_stellar_mass_msun"] = mass
     candidates["sfr_msun_per_yr"] = sfr
     candidates["ssfr_stellar_per_yr"] = ssfr
     own = table.rename(columns=lambda name: f"table_{name}")
@@ -164,6 +164,7 @@ def _candidates(
             "sfr_msun_per_yr": unknown,
             "ssfr_stellar_per_yr": unknown,
             "ssfr_total_per_yr": unknown,
+            "label_stellar_mass_msun": unknown,
             "gas_fraction": unknown,
             "gas_cells": none,
             "halo_gas_cells": none,

@@ -6,6 +6,7 @@ from ssfr.components.identity.maps import ATTRIBUTE as MAPS_IDENTITY
 from ssfr.components.steps.connections import Entry, File
 
 PHYSICAL = "physical"
+_LABEL = "in the label's aperture, with h as catalog.little_h says"
 _GALAXY = (
     Entry("snapshot", "int32", "number of the snapshot; 0 of pictures without one"),
     Entry("subhalo_id", "int64", "number of the subhalo in its snapshot, or of the picture in its table"),
@@ -20,12 +21,20 @@ SAMPLE = File(
         Entry("tree_id", "int64", "merger tree; negative: in none"),
         Entry("in_tree", "bool", "whether tree_id is a merger tree, or a group of pictures"),
         Entry("redshift", "float64", "of the snapshot", optional=True),
-        Entry("stellar_mass_msun", "float64", "M*, within the label's aperture", "Msun", PHYSICAL),
+        Entry("stellar_mass_msun", "float64", "of all stars of the subhalo", "Msun", PHYSICAL),
         Entry("total_mass_msun", "float64", "of all matter of the subhalo", "Msun", PHYSICAL, optional=True),
         Entry("halo_mass_msun", "float64", "of the halo, M_200c", "Msun", PHYSICAL, optional=True),
-        Entry("sfr_msun_per_yr", "float64", "star formation rate", "Msun / yr", PHYSICAL),
-        Entry("ssfr_stellar_per_yr", "float64", "SFR / M*", "1 / yr", PHYSICAL),
-        Entry("ssfr_total_per_yr", "float64", "SFR / total mass", "1 / yr", PHYSICAL),
+        Entry(
+            "sfr_msun_per_yr",
+            "float64",
+            "star formation rate, in the label's aperture",
+            "Msun / yr",
+            PHYSICAL,
+        ),
+        Entry("ssfr_stellar_per_yr", "float64", f"SFR / M*, {_LABEL}", "1 / yr", PHYSICAL),
+        Entry("ssfr_total_per_yr", "float64", f"SFR / total mass, {_LABEL}", "1 / yr", PHYSICAL),
+        Entry("label_stellar_mass_msun", "float64", f"M*, {_LABEL}", "Msun", PHYSICAL),
+        Entry("gas_fraction", "float64", f"gas / (gas + M*), {_LABEL}"),
         Entry("gas_cells", "int64", "gas cells of the subhalo", optional=True),
         Entry("halo_gas_cells", "int64", "gas cells of the halo", optional=True),
         Entry("star_particles", "int64", "star particles of the subhalo", optional=True),
@@ -64,11 +73,12 @@ PROJECTION = File(
         *_GALAXY,
         Entry("file", "text", "file of maps"),
         Entry("row", "int64", "row in it"),
-        Entry("axis", "text", "what the rotation axis was taken from: young_stars, gas or none"),
+        Entry("axis", "text", "what the line of sight is from: young_stars, gas, none, random or matrix"),
         Entry("gas_cells", "int64", "cells read"),
         Entry("used_cells", "int64", "cells in the field of view"),
         Entry("outside_cells", "int64", "cells outside it"),
         Entry("bad_cells", "int64", "cells with impossible values"),
+        Entry("overhanging_cells", "int64", "cells whose kernel passes the edge of the map"),
         Entry("lost_mass", "float64", "share of the mass of used cells that is outside", optional=True),
     ),
 )

@@ -39,6 +39,7 @@ def sample_table(count: int, snapshots: tuple[int, ...] = (99, 95), seed: int = 
                     "in_tree": True,
                     "redshift": 0.0,
                     "stellar_mass_msun": 1e10,
+                    "label_stellar_mass_msun": 1e10,
                     "total_mass_msun": 1e11,
                     "halo_mass_msun": 1e12,
                     "sfr_msun_per_yr": sfr,

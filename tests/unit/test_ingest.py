@@ -74,6 +74,7 @@ def test_a_catalogue_has_the_form_of_a_sample_with_maps(folder: Path, output: Pa
     assert figures == {"images": COUNT, "rejected": 0, "reasons": {}, "zero_sfr": 1, "not_in_table": 0}
     sample = pd.read_parquet(output / "sample.parquet")
     assert sample["ssfr_stellar_per_yr"].iloc[1] == pytest.approx(1e-11)
+    assert sample["label_stellar_mass_msun"].iloc[1] == 1e10
     assert sample["table_run"].iloc[1] == "b"
     galaxies = prepare.drawn_galaxies(output / "sample.parquet", output / "projection.csv")
     with MapReader(output, galaxies) as reader:
@@ -92,6 +93,7 @@ def test_parquet_tables_and_other_column_names_are_read(folder: Path, output: Pa
     sample = pd.read_parquet(output / "sample.parquet")
     assert sample["ssfr_stellar_per_yr"].iloc[1] == pytest.approx(1e-11)
     assert sample["stellar_mass_msun"].isna().all()
+    assert sample["label_stellar_mass_msun"].isna().all()
 
 
 def test_bad_rows_and_pictures_are_rejected_counted_and_listed(folder: Path, output: Path) -> None:

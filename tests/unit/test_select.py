@@ -17,8 +17,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from ssfr.components.catalog import select
-from ssfr.components.config import CatalogSettings, SimulationSettings, parse_settings
+from ssfr.components.config import CatalogSettings, LabelSettings, SimulationSettings, parse_settings
 from ssfr.components.errors import InputError
+from ssfr.components.labels.registry import label_of
 from ssfr.components.runtime.progress import SILENT, Progress
 from ssfr.components.simulation import Source, open_source
 
@@ -183,6 +184,7 @@ def test_row_of_the_sample_holds_what_the_catalogue_says(universe: Path, tmp_pat
             "sfr_msun_per_yr": 4,
             "ssfr_stellar_per_yr": 4 / (2e10 / H),
             "ssfr_total_per_yr": 4 / (10e10 / H),
+            "label_stellar_mass_msun": 2e10 / H,
             "gas_fraction": 0.0,
             "gas_cells": 5,
             "halo_gas_cells": 5 + 0 + tng.UNBOUND,
@@ -207,6 +209,7 @@ def test_ignoring_h_changes_cuts_and_ssfr_but_not_the_masses(universe: Path, tmp
     np.testing.assert_allclose(ignored["ssfr_stellar_per_yr"], applied["ssfr_stellar_per_yr"] / H)
     np.testing.assert_allclose(ignored["ssfr_total_per_yr"], applied["ssfr_total_per_yr"] / H)
     np.testing.assert_array_equal(ignored["stellar_mass_msun"], applied["stellar_mass_msun"])
+    assert ignored["label_stellar_mass_msun"].tolist() == pytest.approx([2e10] * len(ignored))
     # 2 in code units is 2.95e10 Msun with h, 2e10 without
     edge = {"stellar_mass_min_msun": 2.5e10}
     assert run(universe, tmp_path / "edge", **edge)["galaxies"] == 1
@@ -221,6 +224,9 @@ def test_aperture_of_the_label_takes_sfr_and_masses_together(universe: Path, tmp
     assert row["ssfr_stellar_per_yr"] == pytest.approx(3 / (1.5e10 / H))
     assert row["ssfr_total_per_yr"] == pytest.approx(3 / (6e10 / H))
     assert row["stellar_mass_msun"] == pytest.approx(2e10 / H)
+    assert row["label_stellar_mass_msun"] == pytest.approx(1.5e10 / H)
+    mass = label_of(LabelSettings(quantity="log10_stellar_mass")).values(sample(tmp_path / "out"))
+    assert mass.tolist() == pytest.approx([1.5e10 / H])
 
 
 def test_flagged_subhalos_can_be_kept_also_without_the_field(universe: Path, tmp_path: Path) -> None:
