@@ -1,7 +1,8 @@
-"""Digests of code: of all that a step imports, directly or not, and of nothing else.
+"""Digests of code: of all that a step imports, directly or not, and that can change its result.
 
-Comments, docstrings and layout count for nothing: a digest is that of the syntax trees. Neither do the
-declarations of steps: what they say of settings and inputs is in a step's key as it is.
+Comments, docstrings, descriptions of settings and layout count for nothing: a digest is that of the syntax
+trees. Neither do the declarations of steps, what they say of settings and inputs is in a step's key as it
+is; nor what only carries results.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,6 +21,11 @@ _DATA = (".html", ".css", ".yaml", ".json")
 """Files beside modules that they read."""
 _BY_NAME = ("import_module", "resolve_name")
 _DECLARATIONS = (".connections", "ssfr.components.steps.files")
+# Brings, keeps and reports results, and never makes one: what of its settings can change a result, as where
+# a model goes, is in the key of the steps that declare it.
+_CARRIES = re.compile(
+    r"ssfr\.components\.(?:storage(?:\..+)?|config\.(?:cluster|service|storage)|steps\.step|runtime\.progress)"
+)
 _Definition = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -74,7 +81,7 @@ def _closure(entries: tuple[str, ...]) -> dict[str, str]:
         waiting += _imported(module, defined[0])
     while waiting:
         name = waiting.pop()
-        if name in found or name.endswith(_DECLARATIONS):
+        if name in found or name.endswith(_DECLARATIONS) or _CARRIES.fullmatch(name):
             continue
         digest, imported = _module(name)
         found[name] = digest
@@ -144,8 +151,19 @@ def _called(node: ast.Attribute | ast.Name) -> str:
 
 
 def _digest(tree: ast.AST) -> str:
-    """Return the SHA-256 of a syntax tree without its docstrings."""
-    for node in ast.walk(tree):
-        if isinstance(node, _Definition) and ast.get_docstring(node, clean=False) is not None:
-            node.body[0] = ast.Pass()
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    """Return the SHA-256 of a syntax tree without what is there only for its readers."""
+    return hashlib.sha256(ast.dump(_WithoutWords().visit(tree)).encode()).hexdigest()
+
+
+class _WithoutWords(ast.NodeTransformer):
+    """Removes docstrings, also those of attributes and constants, and the descriptions of settings."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return None
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        if isinstance(node.func, ast.Attribute | ast.Name) and _called(node.func) == "Field":
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg != "description"]
+        return self.generic_visit(node)

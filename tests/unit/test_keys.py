@@ -110,6 +110,37 @@ def test_comments_docstrings_and_layout_change_nothing(edit) -> None:
     assert edit("catalog", "catalog/select.py", "\ndef run(", "\nODD = 1\n\n\ndef run(") != before
 
 
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("config/data.py", "galaxies drawn at the same time", "galaxies that are drawn at a time"),
+        ("simulation/hdf5_safety.py", "from __future__", '"""Words."""\nfrom __future__'),
+        ("units.py", "the factor UE/UM of", "UE/UM of"),
+        ("storage/s3.py", "\nclass ", "\nODD = 1\n\n\nclass "),
+        ("config/storage.py", "0.5", "0.6"),
+        ("config/cluster.py", "50.0", "60.0"),
+        ("runtime/progress.py", "10.0", "20.0"),
+        ("steps/step.py", "removed just now", "was removed"),
+    ],
+)
+def test_neither_words_nor_what_carries_results_draw_maps_again(edit, module, old, new) -> None:
+    before = edit("projection_shard")
+    assert edit("projection_shard", module, old, new) == before
+
+
+@pytest.mark.parametrize(
+    ("module", "old", "new"),
+    [
+        ("config/data.py", "2, ge=1, description=", "3, ge=1, description="),
+        ("units.py", "GAMMA = 5.0 / 3.0", "GAMMA = 1.4"),
+        ("units.py", "code_mass * CODE_MASS_MSUN / h", "code_mass * CODE_MASS_MSUN * h"),
+    ],
+)
+def test_another_default_or_formula_draws_maps_again(edit, module, old, new) -> None:
+    before = edit("projection_shard")
+    assert edit("projection_shard", module, old, new) != before
+
+
 def test_ingestion_and_preparation_have_code_of_their_own_though_they_share_a_folder(edit) -> None:
     before = {step: edit(step) for step in ("ingest", "preprocessing")}
     edit("ingest", "preprocessing/ingest.py", "\ndef run(", "\nODD = 1\n\n\ndef run(")
