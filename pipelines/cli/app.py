@@ -50,6 +50,12 @@ def simulate(
     cells_min: Annotated[int, typer.Option(help="gas cells of the poorest galaxy")] = 10_000,
     cells_max: Annotated[int, typer.Option(help="gas cells of the richest galaxy")] = 30_000,
     chunks: Annotated[int, typer.Option(help="files a snapshot")] = 3,
+    extra_fields: Annotated[
+        bool, typer.Option("--extra-fields", help="also metals, magnetic field and neutral hydrogen of cells")
+    ] = False,
+    dark_particle_msun: Annotated[
+        float | None, typer.Option(help="[Msun] also dark matter, in particles of this mass")
+    ] = None,
     workers: Annotated[int, typer.Option(help="processes")] = 2,
 ) -> None:
     """Write a synthetic universe to disk, in exactly the layout of IllustrisTNG."""
@@ -70,6 +76,8 @@ def simulate(
                 "cells_min": cells_min,
                 "cells_max": cells_max,
                 "chunks": chunks,
+                "extra_fields": extra_fields,
+                "dark_particle_msun": dark_particle_msun,
                 "workers": workers,
             }
         )

@@ -713,3 +713,35 @@ def test_two_calls_do_not_write_the_same_universe_at_once(tmp_path: Path) -> Non
     refused: list[bool] = []
     write_universe(tmp_path / "u", TINY, Progress(Nosy()))
     assert refused
+
+
+def test_what_fields_need_can_be_requested_on_the_command_line(tmp_path: Path) -> None:
+    few = (
+        "--galaxies",
+        "1",
+        "--snapshots",
+        "99",
+        "--cells-min",
+        "300",
+        "--cells-max",
+        "400",
+        "--chunks",
+        "1",
+    )
+    more = ("--extra-fields", "--dark-particle-msun", "1e9")
+    for name, options in (("plain", ()), ("more", more)):
+        command = [
+            sys.executable,
+            "-m",
+            "ssfr.pipelines.cli",
+            "simulate",
+            str(tmp_path / name),
+            *few,
+            *options,
+        ]
+        subprocess.run(command, check=True, capture_output=True)
+    plain, requested = (
+        il.snapshot.loadSubset(str(tmp_path / name / "output"), 99, "gas") for name in ("plain", "more")
+    )
+    assert {"GFM_Metallicity", "MagneticField", "NeutralHydrogenAbundance"} <= set(requested) - set(plain)
+    assert il.snapshot.loadSubset(str(tmp_path / "more" / "output"), 99, "dm", fields=["ParticleIDs"]).size
