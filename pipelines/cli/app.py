@@ -197,7 +197,7 @@ def predict(
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a galaxy")] = False,
     overrides: Overrides = None,
 ) -> None:
-    """Print the sSFR that a server predicts for new galaxies."""
+    """Print what a server predicts for new galaxies."""
     from ssfr.components.serving.client.client import ModelClient
     from ssfr.components.serving.client.inputs import read_inputs
 
