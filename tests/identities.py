@@ -38,6 +38,9 @@ def map_identity(
         "gas_of": "subhalo",
         "star_forming_gas": "fixed_1e4K",
         "entropy_density": "electron",
+        "young_star_age_myr": 100.0,
+        "axis_radius": 30.0,
+        "min_young_stars": 20,
         "little_h": "applied",
     }
     return MapIdentity.model_validate(default | changed)

@@ -11,6 +11,8 @@ from ssfr.components.identity.base import Identity, number
 ATTRIBUTE = "identity"
 """Of a file of maps: holds its identity, as JSON."""
 IMAGE_FIELDS = ("red", "green", "blue")
+AXIS_ORIENTATIONS = ("face_on", "edge_on")
+"""Orientations that are taken from a galaxy's rotation axis."""
 _DRAWN_BY = (
     "deposition",
     "binning",
@@ -35,6 +37,8 @@ class MapField(BaseModel):
         ``none`` for the colours of a picture.
     weight
         Name of the layer that holds the weight of a mean in each pixel; empty for layers that add up.
+    version
+        Of a field of another package: the package, its version, and the digest of its code; else empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,6 +47,7 @@ class MapField(BaseModel):
     unit: str
     reduction: str
     weight: str = ""
+    version: str = ""
 
 
 class MapIdentity(Identity):
@@ -65,8 +70,13 @@ class MapIdentity(Identity):
         "kpc" (physical) or "ckpc/h" (comoving).
     deposition, binning, transform, gas_of, star_forming_gas, entropy_density
         As the settings of the same names (`ssfr.components.config.ProjectionSettings`).
+    young_star_age_myr
+        [Myr] Stars younger than this are young.
     orientation
         Of the line of sight.
+    axis_radius, min_young_stars
+        [width_unit] within which matter sets the rotation axis, and with how many young stars these do;
+        None for an orientation that does not depend on that axis.
     little_h
         applied: masses in Msun; ignored: as stored, in 1e10 Msun/h.
     """
@@ -86,12 +96,17 @@ class MapIdentity(Identity):
     gas_of: str | None = None
     star_forming_gas: str | None = None
     entropy_density: str | None = None
+    young_star_age_myr: PositiveFloat | None = None
     orientation: str = "face_on"
+    axis_radius: PositiveFloat | None = None
+    min_young_stars: PositiveInt | None = None
     little_h: str | None = None
 
     @model_validator(mode="after")
     def _physical_maps_state_everything(self) -> Self:
-        needed = ("width", "width_unit", *_DRAWN_BY)
+        needed = ["width", "width_unit", *_DRAWN_BY, "young_star_age_myr"]
+        if self.orientation in AXIS_ORIENTATIONS:
+            needed += ["axis_radius", "min_young_stars"]
         absent = [name for name in needed if getattr(self, name) is None]
         if self.kind == "maps" and absent:
             raise ValueError(f"{absent[0]} is not stated")
@@ -129,13 +144,19 @@ class MapIdentity(Identity):
             **{f"unit of {field.name}": field.unit or "none" for field in self.fields},
             **{f"reduction of {field.name}": field.reduction for field in self.fields},
             **{f"weight of {field.name}": field.weight or "none" for field in self.fields},
+            **{f"version of {field.name}": field.version for field in self.fields if field.version},
             "pixels": str(self.pixels),
         }
         if not self.is_images:
-            assert self.width is not None
+            assert self.width is not None and self.young_star_age_myr is not None
             said["width"] = number(self.width, self.width_unit)
             said["depth"] = "unlimited" if self.depth is None else number(self.depth, self.width_unit)
             said |= {name: getattr(self, name) for name in _DRAWN_BY}
+            said["young_star_age_myr"] = number(self.young_star_age_myr, "Myr")
+            if self.axis_radius is not None:
+                said["axis_radius"] = number(self.axis_radius, self.width_unit)
+            if self.min_young_stars is not None:
+                said["min_young_stars"] = str(self.min_young_stars)
         return said
 
 

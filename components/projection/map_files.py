@@ -11,8 +11,9 @@ from pathlib import Path
 import h5py
 
 from ssfr.components.config import Settings
-from ssfr.components.identity.maps import ATTRIBUTE, MapField, MapIdentity
+from ssfr.components.identity.maps import ATTRIBUTE, AXIS_ORIENTATIONS, MapField, MapIdentity
 from ssfr.components.projection.draw import GalaxyMaps
+from ssfr.components.projection.fields import outside_versions
 from ssfr.components.projection.layers import layers
 from ssfr.components.shards import GALAXIES_A_FILE
 from ssfr.components.simulation import Header
@@ -50,11 +51,20 @@ def map_identity(settings: Settings) -> MapIdentity:
     """
     projection = settings.projection
     orientation = projection.orientation
+    by_axis = orientation in AXIS_ORIENTATIONS
+    drawn = layers(settings)
+    versions = outside_versions([layer.name for layer in drawn])
     return MapIdentity(
         kind="maps",
         fields=tuple(
-            MapField(name=layer.name, unit=layer.unit, reduction=layer.reduction, weight=layer.weight)
-            for layer in layers(settings)
+            MapField(
+                name=layer.name,
+                unit=layer.unit,
+                reduction=layer.reduction,
+                weight=layer.weight,
+                version=versions.get(layer.name, ""),
+            )
+            for layer in drawn
         ),
         pixels=projection.pixels,
         width=projection.width,
@@ -66,6 +76,9 @@ def map_identity(settings: Settings) -> MapIdentity:
         gas_of=settings.gas_of,
         star_forming_gas=projection.star_forming_gas,
         entropy_density=projection.entropy_density,
+        young_star_age_myr=projection.young_star_age_myr,
+        axis_radius=projection.axis_radius if by_axis else None,
+        min_young_stars=projection.min_young_stars if by_axis else None,
         orientation=orientation if isinstance(orientation, str) else json.dumps(orientation),
         little_h=settings.catalog.little_h,
     )

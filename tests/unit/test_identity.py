@@ -9,10 +9,14 @@ from typing import Any
 import pandas as pd
 import pytest
 from identities import FIELDS, label_identity, map_identity, picture_identity
+from pydantic import ValidationError
 
+from ssfr.components.config import ProjectionSettings, Settings, parse_settings
+from ssfr.components.config.section import can_change_result
 from ssfr.components.errors import InputError
 from ssfr.components.identity.labels import LABEL, LabelIdentity
 from ssfr.components.identity.maps import MapIdentity
+from ssfr.components.projection.map_files import map_identity as identity_of
 
 MAPS, LABELS = map_identity(), label_identity()
 
@@ -39,6 +43,9 @@ def test_an_identity_survives_json(identity: Any) -> None:
         ({"star_forming_gas": "masked"}, "star_forming_gas: fixed_1e4K here, masked there"),
         ({"entropy_density": "gas"}, "entropy_density: electron here, gas there"),
         ({"orientation": "edge_on"}, "orientation: face_on here, edge_on there"),
+        ({"young_star_age_myr": 10.0}, "young_star_age_myr: 100 Myr here, 10 Myr there"),
+        ({"axis_radius": 15.0}, "axis_radius: 30 kpc here, 15 kpc there"),
+        ({"min_young_stars": 5}, "min_young_stars: 20 here, 5 there"),
         ({"little_h": "ignored"}, "little_h: applied here, ignored there"),
         ({"pixels": 32}, "pixels: 16 here, 32 there"),
         (
@@ -55,6 +62,55 @@ def test_a_change_of_unit_is_named_with_its_field() -> None:
     fields = [field.model_copy(update={"unit": "1e10 Msun/h"}) for field in MAPS.fields]
     other = MAPS.model_copy(update={"fields": (MAPS.fields[0], fields[1], MAPS.fields[2])})
     assert MAPS.differences(other) == ("unit of mass: Msun here, 1e10 Msun/h there",)
+
+
+CHANGED: dict[str, Any] = {
+    "fields": ("mass", "entropy", "temperature"),
+    "pixels": 64,
+    "width": 45.0,
+    "width_unit": "ckpc/h",
+    "depth": None,
+    "deposition": "point",
+    "binning": "thesis",
+    "weighting": "sum",
+    "transform": "log10",
+    "reductions": {"temperature": "maximum"},
+    "entropy_density": "gas",
+    "star_forming_gas": "raw",
+    "gas_of": "halo",
+    "young_star_age_myr": 10.0,
+    "min_young_stars": 5,
+    "axis_radius": 15.0,
+    "orientation": "edge_on",
+}
+"""Of every setting of the projection that makes other maps, another value."""
+HARMLESS = {
+    "orientation_seed": "another draw of the same random orientations",
+    "backend": "both draw the same, to rounding",
+    "threads": "the order of a sum, to rounding",
+}
+"""Setting -> why maps drawn with another value can be used together."""
+
+
+def test_every_setting_that_makes_other_maps_is_stated() -> None:
+    settings = ProjectionSettings.model_fields
+    can_change = {name for name, field in settings.items() if can_change_result(field)}
+    assert can_change == {*CHANGED, *HARMLESS}
+    default = identity_of(Settings())
+    for name, value in CHANGED.items():
+        needed = {"deposition": "point"} if name == "binning" else {}
+        without = identity_of(parse_settings({"projection": needed}, "test")) if needed else default
+        other = identity_of(parse_settings({"projection": {**needed, name: value}}, "test"))
+        assert without.differences(other), name
+
+
+def test_the_rotation_axis_matters_only_to_what_is_turned_by_it() -> None:
+    def random(**changed: Any) -> MapIdentity:
+        return identity_of(parse_settings({"projection": {"orientation": "random", **changed}}, "test"))
+
+    assert random(axis_radius=15.0, min_young_stars=5) == random()
+    with pytest.raises(ValidationError, match="axis_radius is not stated"):
+        map_identity(axis_radius=None)
 
 
 def test_no_property_of_an_identity_escapes_the_comparison() -> None:

@@ -16,6 +16,7 @@ from ssfr.components.config import Settings, UniverseSettings, parse_settings
 from ssfr.components.errors import InputError
 from ssfr.components.projection.draw import draw_galaxy
 from ssfr.components.projection.fields import View, field_named, finding, outside_versions
+from ssfr.components.projection.map_files import map_identity
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.simulation import Header, open_source
 from ssfr.components.simulation.universe import write_universe
@@ -69,6 +70,19 @@ def test_its_maps_are_drawn_again_when_its_code_changes(site):
     assert before["speed"].startswith("package speeds 1.0 ") and list(before) == ["speed"]
     (site / "speeds.py").write_text(SPEED + "# another\n")
     assert outside_versions(("mass", "speed")) != before
+
+
+def test_maps_of_another_version_of_its_package_are_other_maps(site):
+    install(site, "speeds", SPEED)
+    settings = parse_settings(
+        {"projection": {"fields": ["speed"]}, "cases": [{"name": "speed", "channels": ["speed"]}]}, "test"
+    )
+    before = map_identity(settings)
+    assert [field.version for field in before.fields if field.name == "mass"] == [""]
+    metadata = site / "speeds-1.0.dist-info" / "METADATA"
+    metadata.write_text(metadata.read_text().replace("Version: 1.0", "Version: 1.1"))
+    [line] = before.differences(map_identity(settings))
+    assert line.startswith("version of speed: package speeds 1.0 ") and "package speeds 1.1 " in line
 
 
 @pytest.mark.parametrize(
