@@ -63,6 +63,7 @@ MAPS = File(
         Entry(f"@{MAPS_IDENTITY}", "text", "JSON: fields with units, geometry, gas, weighting, h"),
         Entry("@h", "float64", "the Hubble constant / (100 km/s/Mpc)", optional=True),
         Entry("@redshift", "float64", "of the snapshot", optional=True),
+        Entry("@version", "text", "of ssfr, which drew them", optional=True),
     ),
 )
 PROJECTION = File(
@@ -126,6 +127,7 @@ SCALING = File(
     "json",
     "scales of the channels",
     (
+        Entry("maps", "object", "identity of the maps"),
         Entry("cases", "object", "case -> field -> mean, std and softening of the stretched map"),
         Entry("maxima", "object", "field -> largest pixel of the 8-bit picture, in the map's unit"),
     ),
@@ -138,7 +140,11 @@ PREPARATION = File(
         Entry("galaxies", "number", "in the study"),
         Entry("groups", "number", "of galaxies that stay together"),
         Entry("split", "object", "galaxies of each set"),
+        Entry("split_zero_sfr", "object", "galaxies of each set with SFR = 0"),
         Entry("zero_sfr", "number", "galaxies with SFR = 0"),
+        Entry("dropped_zero_sfr", "number", "galaxies left out since SFR = 0"),
+        Entry("at_floor", "number", "galaxies whose label was raised to the floor"),
+        Entry("without_map", "number", "galaxies of the sample without a map"),
     ),
 )
 MODEL = (
@@ -185,9 +191,23 @@ METRICS = File(
     "json",
     "scores with intervals, gains over baselines, differences between cases",
     (
+        Entry("format", "number", "of this file"),
+        Entry("seed", "number", "of the resamples"),
+        Entry("resamples", "number", "from which the intervals of the scores are"),
+        Entry("resampled", "text", "what is drawn again: groups"),
+        Entry("groups", "text", "what a group is, as merger trees"),
+        Entry("sets", "object", "set -> galaxies, groups, galaxies with SFR = 0 and at the floor"),
+        Entry("confidence", "number", "of the intervals of the scores"),
+        Entry("interval", "number", "share of galaxies that a predicted interval should hold"),
+        Entry("populations", "object", "population -> which galaxies it has"),
         Entry("best_case", "text", "the case with the lowest RMSE on the validation set"),
+        Entry("best_case_rule", "text", "how it was chosen"),
+        Entry("beats_baselines_rule", "text", "when a model beats the baselines"),
+        Entry("differences_rule", "text", "what a difference is"),
+        Entry("differences", "object", "set -> differences between cases, of all galaxies"),
+        Entry("differences_above_floor", "object", "the same without galaxies at the floor"),
         Entry("cases", "object", "case -> kind, scores, gains"),
-        Entry("sets", "object", "set -> galaxies, groups"),
+        Entry("audit", "object", "split of the leakage audit -> scores", optional=True),
     ),
 )
 DEPLOYMENT = File(
@@ -196,8 +216,19 @@ DEPLOYMENT = File(
     "which version was deployed, and why",
     (
         Entry("model", "text", "name on the server"),
+        Entry("model_digest", "text", "SHA-256 of what the network is"),
+        Entry("case", "text", "whose network it is"),
         Entry("version", "number", "in the repository"),
+        Entry("label", "text", "under which it is served: stable or canary"),
         Entry("promoted", "bool", "whether it became the champion"),
+        Entry("champion", "number", "version of the champion"),
+        Entry("labels_before", "object", "label -> version, before it was deployed"),
+        Entry("reason", "text", "why it was promoted or not"),
+        Entry("decision", "object", "RMSE of challenger and champion, and on how many galaxies", "dex"),
+        Entry("served_galaxies", "number", "that were compared"),
         Entry("max_difference_dex", "number", "served against offline predictions", "dex"),
+        Entry("tolerance_dex", "number", "largest difference that was allowed", "dex"),
+        Entry("example", "object", "a galaxy of the test set: label, served and offline prediction"),
+        Entry("removed_versions", "array", "versions that were removed from the repository"),
     ),
 )

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from fnmatch import fnmatch
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,10 @@ import pandas as pd
 import pytest
 import yaml
 from PIL import Image
+
+from ssfr.components.steps.checks import check_file, check_files, contents
+from ssfr.components.steps.connections import declared
+from ssfr.pipelines.connections import EVERY_STEP, OF_A_RUN, OF_EVERY_ARTIFACT
 
 SSFR = [sys.executable, "-m", "ssfr.pipelines.cli"]
 STEPS = ("catalog", "projection", "preprocessing", "training", "evaluation", "report", "deployment")
@@ -81,6 +86,33 @@ def test_a_run_ends_with_a_prediction_over_grpc_that_equals_the_offline_one(fini
     assert example["galaxy"] in result.stdout
     assert (workdir / "report.html").read_text().startswith("<!doctype html>")
     assert "about" in result.stderr  # the estimate, before the work
+
+
+def test_what_a_run_writes_is_what_is_declared(finished):
+    workdir, _ = finished
+    steps = {step.step: (*step.writes, OF_EVERY_ARTIFACT) for step in EVERY_STEP}
+    artifacts = {path.parent: steps[path.relative_to(workdir).parts[0]] for path in manifests(workdir)}
+    assert {folder.relative_to(workdir).parts[0] for folder in artifacts} == {*STEPS, "projection_shard"}
+    for folder, files in artifacts.items():
+        check_files(folder, files)
+        for path in (path for path in folder.rglob("*") if path.is_file()):
+            file = declared(path.relative_to(folder).as_posix(), files)
+            assert file is not None, path
+            check_file(path, file)
+            undeclared = [name for name in contents(path, file) if not is_declared(name, file)]
+            assert not (file.entries and undeclared), (path, undeclared)
+    beside = {path for path in workdir.rglob("*") if path.is_file()}
+    beside -= {path for folder in artifacts for path in folder.rglob("*")}
+    assert [path for path in beside if declared(path.relative_to(workdir).as_posix(), OF_A_RUN) is None] == []
+
+
+def manifests(workdir):
+    """Return the manifest of each artifact of a run's folder."""
+    return [path for step in EVERY_STEP for path in (workdir / step.step).rglob("manifest.json")]
+
+
+def is_declared(name, file):
+    return any(fnmatch(name, entry.name) for entry in file.entries)
 
 
 def test_no_tree_is_on_both_sides_of_the_split(finished):
