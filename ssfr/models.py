@@ -140,6 +140,9 @@ def as_inputs(galaxies: Galaxies) -> Inputs:
     drawn = [one for one in given if isinstance(one, Maps)]
     if not drawn:
         return read_inputs([Path(str(one)) for one in given])
+    if len(drawn) < len(given):
+        other = next(one for one in given if not isinstance(one, Maps))
+        raise InputError(f"{other}: a file beside maps that are drawn already; predict them apart")
     first = drawn[0]
     for one in drawn[1:]:
         one.identity.require_same(first.identity, one.name, f"those of {first.name}", "predict them apart")
@@ -184,7 +187,7 @@ def _trained(folder: Path) -> Model:
     from ssfr.components.models.predictor import Predictor
 
     predictor = Predictor.load(folder)
-    accepted = Accepted(takes=predictor.spec.takes, maps=predictor.spec.maps)
+    accepted = Accepted(takes=predictor.spec.takes, maps=predictor.spec.maps, label=predictor.label)
 
     def predict(inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         if inputs.maps is not None:
@@ -208,9 +211,9 @@ def _exported(folder: Path) -> Model:
     path, way_out = folder / "assets.extra" / "ssfr.json", "export it again"
     description = read_json(path, "is it a model that ssfr exported?")
     maps = MapIdentity.parse(description.get("maps"), f"{path}: maps", way_out)
-    accepted = Accepted(takes=tuple(description["takes"]), maps=maps)
-    signatures = tf.saved_model.load(str(folder)).signatures
     label = LabelIdentity.parse(description.get("label"), f"{path}: label", way_out)
+    accepted = Accepted(takes=tuple(description["takes"]), maps=maps, label=label)
+    signatures = tf.saved_model.load(str(folder)).signatures
 
     def predict(inputs: Inputs) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         if inputs.maps is not None:

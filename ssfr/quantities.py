@@ -116,13 +116,17 @@ def table(frame: pd.DataFrame) -> QTable:
 def logarithm(values: NDArray[Any], linear_unit: str) -> Any:
     """Return values of a label, a decimal logarithm, as a `Dex` of the unit of its linear quantity.
 
+    A unit that astropy can't read, as a user may name that of a column, is kept as its text.
+
     Examples
     --------
     >>> import numpy as np
     >>> logarithm(np.array([-10.5]), "yr^-1")
     <Dex [-10.5] dex(1 / yr)>
+    >>> logarithm(np.array([0.5]), "solar metallicity")
+    <Dex [0.5] dex(solar metallicity)>
     """
-    return units.Dex(values, units.dex(units.Unit(linear_unit)))
+    return units.Dex(values, units.dex(units.Unit(linear_unit, parse_strict="silent")))
 
 
 def _unit(text: str) -> Any:

@@ -11,7 +11,6 @@ from typing import Any, Self
 
 from astropy.table import QTable
 
-from ssfr.components.labels.registry import LABELS
 from ssfr.components.serving.client.client import ModelClient
 from ssfr.models import Galaxies, as_inputs, prediction_table
 
@@ -94,8 +93,8 @@ class Client:
         0.0
         """
         inputs = as_inputs(galaxies)
+        unit = self._client.describe().label.linear_unit
         answer = self._client.predict(inputs)
-        unit = LABELS[answer.label].unit if answer.label in LABELS else ""
         columns = (answer.predicted, answer.lower, answer.upper)
         found = prediction_table(inputs.names, answer.label, unit, *columns)
         found["version"] = answer.versions

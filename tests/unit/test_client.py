@@ -15,7 +15,7 @@ import pytest
 import tensorflow as tf
 from exported_models import serving
 from google.protobuf.any_pb2 import Any
-from identities import map_attribute, map_identity, picture_identity
+from identities import label_identity, map_attribute, map_identity, picture_identity
 from PIL import Image
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
@@ -25,9 +25,15 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
     add_PredictionServiceServicer_to_server,
 )
 
+import ssfr
 from ssfr.components.errors import InputError
+from ssfr.components.projection.backends import Counts
+from ssfr.components.projection.draw import GalaxyMaps
+from ssfr.components.projection.frame import Frame
 from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.client.inputs import Accepted, read_inputs
+from ssfr.components.simulation import Header
+from ssfr.models import as_inputs
 
 OUTPUTS = ("log10_ssfr", "ssfr", "lower", "upper")
 
@@ -216,9 +222,12 @@ def test_a_server_of_pages_is_no_model_server(tmp_path):
     assert "it is no model server" in str(refused.value)
 
 
+LABEL = label_identity().model_dump(mode="json")
+
+
 def accepted(takes="maps", identity=None):
     identity = identity or map_identity(("mass", "temperature"), 8)
-    described = {"takes": [takes], "maps": identity.model_dump(mode="json"), "more": 1}
+    described = {"takes": [takes], "maps": identity.model_dump(mode="json"), "label": LABEL, "more": 1}
     return Accepted.model_validate_json(json.dumps(described))
 
 
@@ -256,7 +265,7 @@ def test_an_array_is_taken_if_it_has_the_shape_of_the_models_maps(tmp_path):
 
 def described(**changed):
     identity = map_identity().model_dump(mode="json")
-    return json.dumps({"takes": ["maps"], "maps": identity | changed})
+    return json.dumps({"takes": ["maps"], "maps": identity | changed, "label": LABEL})
 
 
 @pytest.mark.parametrize(
@@ -266,6 +275,7 @@ def described(**changed):
         ("[" * 100_000, "output 'json' of describe: Invalid JSON"),
         ("[]", "output 'json' of describe: .*object"),
         ('{"takes": ["maps"]}', r"'json\.maps' of describe: Field required"),
+        (described().replace('"label"', '"labels"'), r"'json\.label' of describe: Field required"),
         (described(pixels=-8), r"'json\.maps\.pixels' of describe"),
         (described(format=2), r"'json\.maps\.format' of describe"),
         (described().replace('["maps"]', "[]"), r"'json\.takes' of describe"),
@@ -279,6 +289,35 @@ def test_a_model_that_does_not_say_what_it_takes_is_refused(tmp_path, text, said
         with_client(Other({"json": value}), lambda client: client.predict(inputs))
     assert "\n" not in str(refused.value)
     assert "a model that ssfr deployed?" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("unit", "shown"), [("Gyr", "dex(Gyr)"), ("solar metallicity", "dex(solar metallicity)"), ("", "dex")]
+)
+def test_what_is_served_has_the_unit_of_the_models_label(unit, shown):
+    identity = map_identity(("mass",), 4).model_dump(mode="json")
+    label = label_identity(quantity="log10_z", linear_unit=unit).model_dump(mode="json")
+    text = json.dumps({"takes": ["maps"], "maps": identity, "label": label})
+    outputs = {name: tf.make_tensor_proto([0.5], tf.float32) for name in ("log10_z", "z", "lower", "upper")}
+    server = Other({"json": tf.make_tensor_proto(text.encode()), **outputs})
+
+    def predict(client):
+        with ssfr.Client(client.address) as public:
+            return public.predict(np.zeros((1, 1, 4, 4), np.float32))
+
+    table = with_client(server, predict)
+    assert [str(table[name].unit) for name in ("log10_z", "lower", "upper")] == [shown] * 3
+
+
+def test_files_beside_maps_that_are_drawn_already_are_refused():
+    header = Header(99, 0.7, 0.0, 1.0, omega_matter=0.3, omega_lambda=0.7, box_ckpc_h=35000.0)
+    frame, counts = Frame(90.0, 90.0, 4, 4.0), Counts(8, 0, 0)
+    mass = np.ones((1, 4, 4), np.float32)
+    arrays = GalaxyMaps(mass, ("mass",), ("Msun",), frame, np.eye(3), "gas", 8, counts, 0, 0.0)
+    drawn = ssfr.Maps(arrays, header, 0, map_identity(("mass",), 4))
+    assert as_inputs([drawn, drawn]).names == ("Snap99ID0", "Snap99ID0")
+    with pytest.raises(InputError, match=r"^other\.h5: a file beside maps that are drawn already"):
+        as_inputs([drawn, "other.h5"])
 
 
 def test_pictures_are_read_with_their_names(tmp_path):

@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from ssfr.components.errors import InputError, nearest
+from ssfr.components.identity.labels import LabelIdentity
 from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import read_identity
 from ssfr.components.imagesets.safe_image import read_image
@@ -31,7 +32,7 @@ _HDF5 = (".h5", ".hdf5")
 
 
 class Accepted(BaseModel, frozen=True):
-    """Input that a model takes, by its own description.
+    """What a model takes and predicts, by its own description.
 
     Attributes
     ----------
@@ -39,10 +40,13 @@ class Accepted(BaseModel, frozen=True):
         One kind or both.
     maps
         What the maps or images are that it was trained on.
+    label
+        What it predicts.
     """
 
     takes: Annotated[tuple[Literal["maps", "images"], ...], Field(min_length=1)]
     maps: MapIdentity
+    label: LabelIdentity
 
 
 @dataclass(frozen=True)
