@@ -188,6 +188,11 @@ class Vgg16Settings(ModelSettings):
     _FEATURE_S: ClassVar[Mapping[str, float]] = {"bfloat16": 0.05, "float32": 0.15}
     _BYTES: ClassVar[Mapping[str, int]] = {"bfloat16": 2, "float32": 4}
 
+    def result_settings(self) -> dict[str, Any]:
+        """As `Section.result_settings`; published weights are the same bytes wherever they are."""
+        weights = "random" if self.published_weights is None else "imagenet"
+        return super().result_settings() | {"weights": weights}
+
     @property
     def feature_type(self) -> FeatureType:
         """Type in which features are computed and kept for training."""
@@ -258,6 +263,12 @@ class ModelSections(Section):
         if not isinstance(value, Mapping):
             return value
         return {name: _parse(name, section) for name, section in value.items()}
+
+    def result_settings(self) -> dict[str, Any]:
+        """As `Section.result_settings`, of the models' sections that of the chosen one alone."""
+        others = {*self._own(), "models"}
+        found = {name: value for name, value in super().result_settings().items() if name not in others}
+        return found | {self.model: self.section.result_settings()}
 
     @property
     def section(self) -> ModelSettings:

@@ -10,7 +10,16 @@ DEPLOY = Connections(
     about="Exports the best model with its preprocessing, checks its answers over gRPC, and promotes it if it"
     " beats the champion on galaxies that decide nothing else.",
     code="ssfr.components.deployment.component:deployment",
-    settings=("deployment",),
+    settings=(
+        "seed",
+        "preprocessing.split",
+        "deployment.name",
+        "deployment.margin_dex",
+        "deployment.require_beats_baselines",
+        "deployment.keep_versions",
+        "deployment.warmup",
+        "deployment.tolerance_dex",
+    ),
     reads={**_READS, "model/*": MODEL},
     writes=(DEPLOYMENT,),
     besides=("the repository", "what is in it: a deployment that is no longer there is done again"),
@@ -20,7 +29,7 @@ VERIFICATION = Connections(
     about="Compares what the live servers answer for held-out galaxies with the offline predictions, and"
     " undoes the deployment if they differ.",
     code="ssfr.components.deployment.component:verification",
-    settings=("deployment",),
+    settings=("deployment.servers", "deployment.tolerance_dex"),
     reads={**_READS, "deployed": (DEPLOYMENT,)},
     writes=(
         File(

@@ -15,7 +15,7 @@ EVALUATION = Connections(
     step="evaluation",
     about="Predicts the galaxies that trained no network, by each network and by baselines, and scores them.",
     code="ssfr.components.evaluation.component:evaluation",
-    settings=("seed", "evaluation", "cases", "preprocessing.split", "preprocessing.label"),
+    settings=("seed", "evaluation", "cases", "preprocessing.split"),
     reads={"maps": (MAPS,), "prepared": (GALAXIES, AUDIT_SPLITS), "model/*": MODEL},
     writes=(PREDICTIONS, EXTRA_PREDICTIONS, METRICS),
 )

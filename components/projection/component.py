@@ -60,6 +60,7 @@ def projection_shard(
                 "rows": rows_of(sample_dir, share),
                 "fields": outside_code(step.settings),
             },
+            extra={"gas_of": step.settings.gas_of},
             label=share.label,
         )
 

@@ -11,16 +11,20 @@ SHARD = Connections(
     " projection_shard/099-0: when other snapshots come or go, they stay.",
     code="ssfr.components.projection.component:projection_shard",
     data="cells and particles of the galaxies of one snapshot",
-    settings=("simulation", "projection", "catalog.little_h", "catalog.label_aperture"),
+    settings=("simulation", "projection", "catalog.little_h"),
     reads={"sample": (_ROWS.where(counts=False),)},
     writes=(MAPS, PROJECTION, REJECTED),
-    besides=("rows of the sample that are drawn", "the code of fields from other packages"),
+    besides=(
+        "whose gas is drawn, where projection.gas_of is label",
+        "rows of the sample that are drawn",
+        "the code of fields from other packages",
+    ),
+    partly=("catalog.label_aperture",),
 )
 JOINED = Connections(
     step="projection",
     about="Joins the shares to one artifact, the same however many there were.",
     code="ssfr.components.projection.component:projection_joined",
-    settings=("projection.min_young_stars",),
     reads={"sample": (_ROWS,), "drawn": (MAPS,)},
     writes=(MAPS, PROJECTION, REJECTED),
 )

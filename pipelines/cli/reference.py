@@ -77,8 +77,8 @@ def _settings() -> str:
         "",
         "A setting that is changed makes these steps new. A step after them is done again where the bytes"
         " that it reads have changed, and only there; every other artifact is found. *partly*: where the"
-        " change touches what the step itself uses, as its own case. Settings of `serving`, `storage` and"
-        " `cluster` change no result.",
+        " change touches what the step itself uses, as its own case. Of the sections of models, that of the"
+        " chosen one alone counts. Settings of `serving`, `storage` and `cluster` change no result.",
         "",
     ]
     rows = []
@@ -101,11 +101,9 @@ def _readme(folder: str, steps: Sequence[Connections]) -> str:
         lines += [f"- Data: {step.data}."] if step.data else []
         lines += [f"- Reads {_reads(step)}."] if step.reads else []
         lines += [f"- Writes {_names(step.writes)}."]
-        lines += [
-            f"- Its result depends on the settings {_names_of(step.settings)}"
-            + (", and on " + "; ".join(step.besides) if step.besides else "")
-            + "."
-        ]
+        on = [f"the settings {_names_of(step.settings)}"] if step.settings else []
+        on += ["; ".join(step.besides)] if step.besides else []
+        lines += [f"- Its result depends on {', and on '.join(on) or 'no setting'}."]
     lines += [
         "",
         "What is in each file: [docs/data.md](../../docs/data.md). `connections.py` declares all of this.",

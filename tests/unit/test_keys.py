@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ssfr.components.config import Settings, parse_settings
+from ssfr.components.config.models import Vgg16Settings
 from ssfr.components.steps import code
 from ssfr.components.steps.code import code_digest, modules_of
 from ssfr.pipelines.connections import EVERY_STEP
@@ -39,7 +40,16 @@ def settings_of(step: str, **changes: object) -> dict[str, object]:
         ("training", {"training__checkpoint_every": 1}),
         ("training", {"evaluation__audit_case": "composite"}),
         ("training", {"projection__pixels": 128}),  # which its maps show
+        ("training", {"training__vgg16__features": "float32"}),  # of a model that is not trained
+        (
+            "projection_shard",
+            {"catalog__label_aperture": "two_half_mass_radii"},
+        ),  # only what gas_of makes of it
+        ("projection", {"projection__min_young_stars": 7}),
+        ("evaluation", {"preprocessing__label__floor": -12.0}),  # which its table of galaxies shows
         ("deployment", {"serving__port": 1}),
+        ("deployment", {"deployment__servers": ["127.0.0.1:1"]}),
+        ("verification", {"deployment__keep_versions": 7}),
     ],
 )
 def test_what_can_not_change_a_result_is_in_no_key(step: str, change: dict[str, object]) -> None:
@@ -52,7 +62,12 @@ def test_what_can_not_change_a_result_is_in_no_key(step: str, change: dict[str, 
         ("projection_shard", {"projection__pixels": 128}),
         ("projection_shard", {"catalog__little_h": "ignored"}),
         ("training", {"training__epochs": 1}),
+        ("training", {"training__compact__dense": 7}),
         ("training", {"evaluation__interval": 0.9}),
+        ("deployment", {"seed": 7}),
+        ("deployment", {"preprocessing__split__test": 0.11}),
+        ("deployment", {"deployment__keep_versions": 7}),
+        ("verification", {"deployment__servers": ["127.0.0.1:1"]}),
         ("evaluation", {"evaluation__audit_case": "composite"}),
         ("preprocessing", {"preprocessing__images__max_pixels": 100}),
         ("report", {"catalog__stellar_mass_min_msun": 1e9}),
@@ -60,6 +75,13 @@ def test_what_can_not_change_a_result_is_in_no_key(step: str, change: dict[str, 
 )
 def test_what_can_change_a_result_is_in_the_key(step: str, change: dict[str, object]) -> None:
     assert settings_of(step, **change) != settings_of(step)
+
+
+def test_where_published_weights_lie_is_in_no_key_but_whether_they_are_used() -> None:
+    keys = [
+        Vgg16Settings(weights=weights).result_settings() for weights in ("imagenet", "/a/file.h5", "random")
+    ]
+    assert keys[0] == keys[1] != keys[2]
 
 
 def test_every_section_says_all_of_its_settings_or_which_can_change_a_result() -> None:
