@@ -14,6 +14,14 @@ class InputError(Exception):
     The command line prints it and exits with `exit_code`; every other exception is a bug of ours and
     keeps its traceback. Names of files and answers of strange servers, which stand in messages, may hold
     line ends and commands of terminals: these are shown, not sent.
+
+    Examples
+    --------
+    >>> try:
+    ...     ssfr.read_report("nowhere")
+    ... except ssfr.InputError as error:
+    ...     print(error)
+    nowhere: no manifest.json; give the folder of a run (ssfr run --workdir)
     """
 
     exit_code = 2

@@ -29,11 +29,23 @@ def _write_pictures(folder: Path) -> None:
     (folder / "labels.csv").write_text("\n".join(rows))
 
 
+def names_without_example() -> list[str]:
+    """Return the public names whose docstring, and those of whose methods, hold no example."""
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    return [
+        name
+        for name in ssfr.__all__
+        if not any(test.examples for test in finder.find(getattr(ssfr, name), name))
+    ]
+
+
 def main() -> int:
     """Print the examples that fail; return their number, or 1 if a public name has none."""
     _write_pictures(Path("pictures"))
     names = [module.name for module in pkgutil.iter_modules(ssfr.__path__) if not module.ispkg]
-    modules = [ssfr, *(importlib.import_module(f"ssfr.{name}") for name in names)]
+    public = {ssfr.__name__, *(f"ssfr.{name}" for name in names)}
+    public |= {getattr(ssfr, name).__module__ for name in ssfr.__all__}
+    modules = [importlib.import_module(name) for name in sorted(public)]
     globs = {"ssfr": ssfr}
     for code in re.findall(r"^```python\n(.*?)^```", README.read_text(), re.DOTALL | re.MULTILINE):
         exec(code, {})
@@ -43,7 +55,10 @@ def main() -> int:
     ]
     attempted = sum(result.attempted for result in results)
     print(f"{attempted} examples of {len(modules)} modules")
-    return sum(result.failed for result in results)
+    without = names_without_example()
+    if without:
+        print(f"no example: {', '.join(without)}")
+    return sum(result.failed for result in results) or min(len(without), 1)
 
 
 if __name__ == "__main__":

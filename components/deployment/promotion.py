@@ -117,7 +117,9 @@ class ChampionScore:
 
 def study_of(settings: Settings) -> dict[str, Any]:
     """Return which galaxies are in which set, for a model's description."""
-    return {_SPLIT: {"seed": settings.seed, **settings.preprocessing.split.model_dump(mode="json")}}
+    preprocessing = settings.preprocessing
+    split = preprocessing.split.model_dump(mode="json")
+    return {_SPLIT: {"seed": settings.seed, "group_column": preprocessing.images.group_column, **split}}
 
 
 def decide(challenger: Candidate, champion: ChampionScore | None, settings: DeploymentSettings) -> Verdict:

@@ -158,6 +158,7 @@ def test_models_of_maps_are_compared_whatever_else_they_take(study):
     [
         ({"seed": 2}, "split_settings"),
         ({"preprocessing": {"split": {"method": "halo"}}}, "split_settings"),
+        ({"preprocessing": {"images": {"group_column": "cluster"}}}, "split_settings"),
     ],
 )
 def test_a_champion_of_another_split_is_not_compared_with(study, other, differs):

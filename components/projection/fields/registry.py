@@ -52,6 +52,13 @@ class Field:
         Of which the property is: gas cells, star particles, or dark matter particles.
     of_temperature
         True if the field has no value in star-forming gas with ``star_forming_gas: masked``.
+
+    Examples
+    --------
+    >>> def speed(cells, view):
+    ...     return np.linalg.norm(view.velocities_km_s(cells["velocity"]), axis=0)
+    >>> ssfr.Field("speed", "km/s", speed, needs=("velocity",)).reduction
+    'mass_weighted_mean'
     """
 
     name: str
