@@ -147,6 +147,13 @@ class Connections:
         """Return the settings that the result depends on: dotted name -> value, as JSON has it."""
         return {name: _result_setting(settings, name) for name in self.settings}
 
+    def units(self) -> dict[str, dict[str, str]]:
+        """Return the units that are written with tables and datasets: pattern of the file -> name -> unit."""
+        units = {
+            file.pattern: {one.name: one.unit for one in file.entries if one.unit} for file in self.writes
+        }
+        return {pattern: of for pattern, of in units.items() if of}
+
 
 def declared(name: str, files: Iterable[File]) -> File | None:
     """Return the declaration of a file, None if there is none."""

@@ -205,8 +205,8 @@ class OpenStep:
     ) -> str:
         """Do the step's work, or find it done; return the artifact's key.
 
-        The key is a digest of what the step takes, of the settings that its connections declare, and of
-        its code.
+        The key is a digest of what the step takes, of the settings and the units that its connections
+        declare, and of its code.
 
         Parameters
         ----------
@@ -226,6 +226,7 @@ class OpenStep:
             What the manifest of the run says of this step besides.
         """
         settings = self.connections.result_settings(self.settings) | dict(extra or {})
+        settings["units"] = self.connections.units()
         inputs = self._inputs | {name: Origin(digest) for name, digest in (besides or {}).items()}
         label = label or self.name
 

@@ -77,6 +77,11 @@ def test_what_can_change_a_result_is_in_the_key(step: str, change: dict[str, obj
     assert settings_of(step, **change) != settings_of(step)
 
 
+def test_the_units_that_a_step_writes_are_declared_for_its_key() -> None:
+    assert BY_STEP["catalog"].units()["sample.parquet"]["stellar_mass_msun"] == "Msun"
+    assert BY_STEP["training"].units() == {}
+
+
 def test_where_published_weights_lie_is_in_no_key_but_whether_they_are_used() -> None:
     keys = [
         Vgg16Settings(weights=weights).result_settings() for weights in ("imagenet", "/a/file.h5", "random")
