@@ -192,7 +192,9 @@ def predict(
     ] = None,
     like_model: Annotated[
         bool,
-        typer.Option("--like-model", help="maps in .npy files were drawn as those the model was trained on"),
+        typer.Option(
+            "--like-model", help=".npy files and pictures were drawn as the maps the model was trained on"
+        ),
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object a galaxy")] = False,
     overrides: Overrides = None,
@@ -203,15 +205,11 @@ def predict(
 
     settings = load_settings(preset_path("recommended"), parse_overrides(overrides))
     galaxies = read_inputs(inputs, only)
-    if galaxies.maps is not None and galaxies.identity is None and not like_model:
-        _err.print(
-            f"{galaxies.origins[0]}: an array does not say how it was drawn; it is taken for maps like those "
-            "the model was trained on (--like-model states that)",
-            soft_wrap=True,
-            markup=False,
-        )
     with ModelClient.of(settings.serving, server, model, version, label) as client:
         answer = client.predict(galaxies)
+        granted = "" if like_model else galaxies.taken_for_granted(client.describe())
+    if granted:
+        _err.print(f"{granted} (--like-model states that)", soft_wrap=True, markup=False)
     rows = zip(
         galaxies.names,
         answer.predicted,

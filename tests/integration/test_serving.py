@@ -298,6 +298,7 @@ def test_the_command_predict_imports_no_tensorflow(repository, tmp_path):
             text=True,
         )
     assert json.loads(found.stdout)["log10_ssfr"] == -1.0
+    assert "galaxy.npy: an array does not say how it was drawn" in found.stderr
     imported = {
         line.rpartition("|")[2].strip() for line in found.stderr.splitlines() if "import time:" in line
     }

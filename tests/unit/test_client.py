@@ -4,6 +4,7 @@ import json
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
@@ -261,6 +262,19 @@ def test_an_array_is_taken_if_it_has_the_shape_of_the_models_maps(tmp_path):
     inputs.check(accepted())
     with pytest.raises(InputError, match=r"three\.npy: 3 fields; the model takes 2: mass, temperature"):
         read_inputs([tmp_path / "three.npy"]).check(accepted())
+
+
+def test_what_does_not_say_how_it_was_drawn_is_taken_for_granted_by_a_model_of_maps_alone(tmp_path):
+    np.save(tmp_path / "two.npy", np.zeros((2, 8, 8), np.float32))
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    array, picture = read_inputs([tmp_path / "two.npy"]), read_inputs([tmp_path / "a.png"])
+    catalogue = replace(picture, identity=picture_identity(8))
+    of_maps, of_pictures = accepted(), accepted("images", picture_identity(8))
+    assert "two.npy: an array does not say how it was drawn" in array.taken_for_granted(of_maps)
+    for pictures in (picture, catalogue):
+        assert "a.png: a picture does not say how it was drawn" in pictures.taken_for_granted(of_maps)
+        assert pictures.taken_for_granted(of_pictures) == ""
+    assert read_inputs([write_maps(tmp_path / "maps-099-000.h5")]).taken_for_granted(of_maps) == ""
 
 
 def described(**changed):

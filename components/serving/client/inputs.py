@@ -98,6 +98,16 @@ class Inputs:
                 f"{', '.join(expected.names)}"
             )
 
+    def taken_for_granted(self, accepted: Accepted) -> str:
+        """Return, in one line, that a model of maps can't compare these with its own; empty: it can."""
+        if accepted.maps.is_images or (self.identity is not None and not self.identity.is_images):
+            return ""
+        what, like = ("an array", "maps") if self.images is None else ("a picture", "pictures of maps")
+        return (
+            f"{self.origins[0]}: {what} does not say how it was drawn; it is taken for {like} like those "
+            "the model was trained on"
+        )
+
 
 def read_inputs(paths: Sequence[Path], galaxies: Sequence[str] | None = None) -> Inputs:
     """Read galaxies from files of one kind.
