@@ -13,6 +13,7 @@ DEPLOY = Connections(
     settings=(
         "seed",
         "preprocessing.split",
+        "preprocessing.images.group_column",
         "deployment.name",
         "deployment.margin_dex",
         "deployment.require_beats_baselines",
