@@ -40,8 +40,3 @@ def mass_msun(code_mass: float, h: float) -> float:
 def length_kpc(ckpc_h: float, h: float, redshift: float) -> float:
     """Convert a comoving length [ckpc/h] to a physical one [kpc] at `redshift`."""
     return ckpc_h / h / (1.0 + redshift)
-
-
-def length_ckpc_h(kpc: float, h: float, redshift: float) -> float:
-    """Convert a physical length [kpc] to a comoving one [ckpc/h] at `redshift`."""
-    return kpc * h * (1.0 + redshift)

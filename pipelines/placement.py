@@ -9,7 +9,7 @@ from kfp import dsl
 
 from ssfr.components.config.cluster import ClusterSettings
 from ssfr.components.manifest.component import manifest
-from ssfr.components.steps.code import code_digest
+from ssfr.components.steps.code import TRAINED_IN, code_digest
 from ssfr.components.storage.ledger import RUN
 from ssfr.pipelines.connections import code_of
 
@@ -40,7 +40,7 @@ class OnThisMachine:
         """A `kfp.dsl.PipelineConfig`, or None."""
 
     def place(self, step: str, task: Any) -> Any:
-        """Return the task of a step, told where and how it runs."""
+        """Return the task of a step, with where and how it runs."""
         return task
 
     def recorded(self, **arguments: Any) -> AbstractContextManager[Any]:
@@ -107,25 +107,34 @@ def place(task: Any, step: str, cluster: ClusterSettings) -> Any:
     """
     from kfp import kubernetes
 
-    on_gpu = cluster.gpu.enabled and step in cluster.gpu.steps
-    images = cluster.images
-    image = images.train_gpu if on_gpu else images.data if step in _DATA_STEPS else images.train
-    task.set_container_image(image)
+    on_gpu = _on_gpu(step, cluster)
+    task.set_container_image(_image(step, cluster))
     kubernetes.set_image_pull_policy(task, cluster.pull_policy)
     if cluster.pull_secrets:
         kubernetes.set_image_pull_secrets(task, list(cluster.pull_secrets))
     kubernetes.set_security_context(task, run_as_user=cluster.user, run_as_non_root=True)
-    _room_and_time(task, step, cluster)
+    _resources(task, step, cluster)
     _node(task, on_gpu, cluster)
     _surroundings(task, step, cluster)
-    # Kubeflow's key of a finished task knows the command line, but neither what it imports nor (in 2.17)
-    # its environment; the program ignores arguments that it does not know.
+    # Kubeflow's key of a finished task has the command line, but neither what it imports nor (in 2.17)
+    # its environment; the program ignores arguments that it does not declare.
     task.container_spec.args += ["--code", code_digest(code_of(task.component_spec.name))]
     task.set_caching_options(cluster.caching and step != "manifest")
     return task
 
 
-def _room_and_time(task: Any, step: str, cluster: ClusterSettings) -> None:
+def _on_gpu(step: str, cluster: ClusterSettings) -> bool:
+    return cluster.gpu.enabled and step in cluster.gpu.steps
+
+
+def _image(step: str, cluster: ClusterSettings) -> str:
+    images = cluster.images
+    if _on_gpu(step, cluster):
+        return images.train_gpu
+    return images.data if step in _DATA_STEPS else images.train
+
+
+def _resources(task: Any, step: str, cluster: ClusterSettings) -> None:
     from kfp import kubernetes
 
     pod, retry = getattr(cluster.pods, step), cluster.retry
@@ -176,6 +185,7 @@ def _surroundings(task: Any, step: str, cluster: ClusterSettings) -> None:
     if cluster.training_claim is not None and step == "training":
         kubernetes.mount_pvc(task, cluster.training_claim, _TRAINING_MOUNT)
         task.set_env_variable("TMPDIR", _TRAINING_MOUNT)
+    task.set_env_variable(TRAINED_IN, _image("training", cluster))
     for name, value in sorted(cluster.environment.items()):
         task.set_env_variable(name, value)
     kubernetes.use_field_path_as_env(task, RUN, "metadata.labels['workflows.argoproj.io/workflow']")

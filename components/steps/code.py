@@ -10,15 +10,23 @@ from __future__ import annotations
 import ast
 import hashlib
 import importlib.util
+import json
+import os
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib import metadata
 from pathlib import Path
+
+from ssfr.components.runtime.outside import every_package_code
 
 _COMPONENTS = "ssfr.components"
 _FOLDER = Path(__file__).resolve().parents[1]
 _DATA = (".html", ".css", ".yaml", ".json")
 """Files beside modules that they read."""
+TRAINED_IN = "SSFR_TRAINED_IN"
+"""Environment variable with the name of the image that trains, which every pod of a run has."""
+_ENGINES = ("keras", "tensorflow")
 _BY_NAME = ("import_module", "resolve_name")
 _DECLARATIONS = (".connections", "ssfr.components.steps.files")
 # Brings, keeps and reports results, and never makes one: what of its settings can change a result, as where
@@ -56,9 +64,22 @@ def modules_of(*entries: str) -> tuple[str, ...]:
 
 
 def every_code_digest() -> str:
-    """Return a digest of the code of all steps."""
+    """Return a digest of the code of all steps, of other packages' fields and models, and of what trains.
+
+    On a cluster Keras may be in another image than this process: the name of that image counts as well.
+    """
     found = sorted(path.parent.name for path in _FOLDER.glob("*/component.py"))
-    return code_digest(*(f"{_COMPONENTS}.{step}.component" for step in found))
+    own = code_digest(*(f"{_COMPONENTS}.{step}.component" for step in found))
+    engines = {name: _version(name) for name in _ENGINES}
+    everything = [own, every_package_code(), engines, os.environ.get(TRAINED_IN)]
+    return hashlib.sha256(json.dumps(everything).encode()).hexdigest()
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _closure(entries: tuple[str, ...]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import json
 import os
 from collections.abc import Sequence
@@ -14,10 +13,11 @@ import numpy as np
 import pandas as pd
 
 from ssfr.components.config import Case, Settings, TrainingSettings
+from ssfr.components.config.models import ENTRY_POINTS
 from ssfr.components.errors import InputError, nearest
 from ssfr.components.labels.registry import label_of
 from ssfr.components.models.weights import VGG16_MD5, published_file
-from ssfr.components.storage.artifact import sha256_file, sha256_json
+from ssfr.components.runtime.outside import package_code
 
 AUDITS = ("random", "tree", "halo")
 """Splits of the leakage audit: audit_splits.parquet has a column ``audit_NAME`` for each."""
@@ -96,13 +96,10 @@ def engine() -> dict[str, str]:
 
 
 def outside_code(training: TrainingSettings) -> str | None:
-    """Return the digest of a model's own modules, if another package offers it: its key depends on them."""
-    section = training.section
-    modules = {type(section).__module__, section.network.partition(":")[0]}
-    if all(name.startswith("ssfr.") for name in modules):
-        return None
-    found = (importlib.util.find_spec(name) for name in sorted(modules))
-    return sha256_json([sha256_file(Path(spec.origin)) for spec in found if spec and spec.origin])
+    """Return package, version and digest of a model's code; None: it is a model of ssfr."""
+    offered = importlib.metadata.entry_points(group=ENTRY_POINTS, name=training.model)
+    network = training.section.network.partition(":")[0]
+    return package_code(next(iter(offered)), network) if offered else None
 
 
 def check_settings(settings: Settings, expected_md5: str = VGG16_MD5) -> None:

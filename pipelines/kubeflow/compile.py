@@ -61,12 +61,18 @@ def compile_pipeline(
     Raises
     ------
     InputError
-        An argument that a cluster can't use, or a password written into one.
+        An argument that a cluster can't use, a password written into one, or two settings that exclude each
+        other.
     """
     from kfp import compiler
 
     from ssfr.pipelines.study import study
 
+    if settings.cluster.training_claim is not None and settings.storage.scratch is not None:
+        raise InputError(
+            f"storage.scratch: training would work in {settings.storage.scratch}, not on the claim"
+            " cluster.training_claim; set one of the two"
+        )
     location, images = _parse_data(data, settings.cluster)
     arguments: dict[str, Any] = {
         "workdir": _in_s3("--workdir", workdir),

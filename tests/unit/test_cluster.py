@@ -13,7 +13,7 @@ from kfp import components as kfp_components
 from ssfr.components.config import load_settings, parse_settings
 from ssfr.components.config.cluster import ClusterSettings
 from ssfr.components.errors import InputError
-from ssfr.components.steps.code import code_digest
+from ssfr.components.steps.code import TRAINED_IN, code_digest
 from ssfr.pipelines.connections import code_of
 from ssfr.pipelines.kubeflow.compile import compile_command, compile_pipeline
 from ssfr.pipelines.options import preset_path
@@ -159,7 +159,9 @@ def test_secrets_are_environment_by_reference(plain):
             "AWS_ACCESS_KEY_ID": "accesskey",
             "AWS_SECRET_ACCESS_KEY": "secretkey",
         }
-    assert not any("env" in container for container in plain.containers.values())
+    # The image that trains, which a run that ended is compared with; nothing secret.
+    trained_in = {"name": TRAINED_IN, "value": plain.containers["training"]["image"]}
+    assert all(plain.containers[step]["env"] == [trained_in] for step in plain.pods)
 
 
 def test_pods_have_shared_memory_and_room_to_work_in(plain):
@@ -295,7 +297,7 @@ def test_operators_choose_images_room_nodes_and_surroundings():
         assert pod["tolerations"][0]["value"] == "yes"
         assert pod["imagePullSecret"][0]["secretName"] == "registry"
         assert pod["configMapAsVolume"][0]["configMapName"] == "authorities"
-        assert container["env"] == [{"name": "AWS_CA_BUNDLE", "value": "/etc/ssfr/ca.crt"}]
+        assert {"name": "AWS_CA_BUNDLE", "value": "/etc/ssfr/ca.crt"} in container["env"]
         assert "secretAsEnv" not in pod
         assert pod["securityContext"] == {"runAsUser": "10001", "runAsNonRoot": True}
     assert any(task.get("iteratorPolicy") == {"parallelismLimit": 2} for task in pipeline.tasks.values())
@@ -333,6 +335,14 @@ def test_training_alone_works_on_a_claim_where_it_finds_its_checkpoints_again():
     assert pipeline.pods["training"]["pvcMount"][0]["mountPath"] == "/training"
     assert {"name": "TMPDIR", "value": "/training"} in pipeline.containers["training"]["env"]
     assert "pvcMount" not in Pipeline(compiled()).pods["training"]
+
+
+def test_a_claim_that_training_would_not_work_on_is_refused():
+    changes = {"cluster": {"training_claim": "ssfr-training"}, "storage": {"scratch": "/scratch"}}
+    settings = parse_settings(changes, "test")
+    with pytest.raises(InputError, match=r"storage\.scratch: .* cluster\.training_claim; set one") as caught:
+        compile_pipeline(settings, preset="demo", **PLACES)
+    assert "\n" not in str(caught.value)
 
 
 def test_pictures_join_at_the_third_step():

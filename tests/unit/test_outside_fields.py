@@ -85,6 +85,22 @@ def test_maps_of_another_version_of_its_package_are_other_maps(site):
     assert line.startswith("version of speed: package speeds 1.0 ") and "package speeds 1.1 " in line
 
 
+def test_its_maps_are_drawn_again_when_a_module_of_its_package_changes(site):
+    install(site, "speeds", "")
+    (site / "speeds.py").unlink()
+    package = site / "speeds"
+    package.mkdir()
+    partial = SPEED.replace("import numpy", "import functools\nimport numpy")
+    (package / "__init__.py").write_text(partial.replace("speed, needs", "functools.partial(speed), needs"))
+    (package / "norms.py").write_text("ORDER = 2\n")
+    before = outside_versions(["speed"])
+    (package / "norms.py").write_text("ORDER = 1\n")
+    changed = outside_versions(["speed"])
+    assert changed != before
+    (package / "__init__.py").write_text(SPEED)
+    assert outside_versions(["speed"]) not in (before, changed)
+
+
 @pytest.mark.parametrize(
     ("code", "problem"),
     [

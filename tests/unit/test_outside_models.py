@@ -14,6 +14,7 @@ from ssfr.components.models.folder import read_description
 from ssfr.components.models.predictor import Predictor
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.serving.server.servable import Servable
+from ssfr.components.steps.code import TRAINED_IN, every_code_digest
 from ssfr.components.training.plan import outside_code
 from ssfr.components.training.train import run
 from ssfr.pipelines.local.estimate import estimate
@@ -92,6 +93,29 @@ def test_its_networks_are_trained_again_when_its_code_changes(site):
     (site / "fluxes.py").write_text(FLUXES + "# another\n")
     assert before != outside_code(chosen) is not None
     assert outside_code(TrainingSettings()) is None
+
+
+def test_its_networks_are_trained_again_when_a_module_changes_that_it_imports(site):
+    install(site, "import flux_layers\n" + FLUXES)
+    (site / "fluxes-1.0.dist-info/RECORD").write_text("fluxes.py,,\nflux_layers.py,,\n")
+    helper = site / "flux_layers.py"
+    helper.write_text("WIDTH = 1\n")
+    chosen = TrainingSettings(model="fluxes")
+    before, before_any = outside_code(chosen), every_code_digest()
+    helper.write_text("WIDTH = 2\n")
+    assert outside_code(chosen) != before
+    assert every_code_digest() != before_any  # the mark of a run that ended
+    sys.modules.pop("flux_layers", None)
+
+
+def test_a_run_is_no_more_done_where_another_keras_is_installed(site, monkeypatch):
+    before = every_code_digest()
+    info = site / "keras-99.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: keras\nVersion: 99.0\n")
+    assert (other := every_code_digest()) != before
+    monkeypatch.setenv(TRAINED_IN, "ssfr-train:2")
+    assert every_code_digest() != other
 
 
 def test_the_estimate_is_the_models_own(site, tmp_path):

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import inspect
 from collections.abc import Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
@@ -16,6 +13,7 @@ from ssfr.components.config import Reduction
 from ssfr.components.errors import InputError
 from ssfr.components.projection.fields.registry import MATTER, Cells, Field, Values
 from ssfr.components.projection.fields.view import View
+from ssfr.components.runtime.outside import package, package_code
 
 GROUP = "ssfr.fields"
 
@@ -44,7 +42,7 @@ def outside_field(name: str, own: Iterable[str]) -> Field | None:
     entries = [entry for entry in _entries() if entry.name == name]
     if not entries:
         return None
-    packages = [_package(entry) for entry in entries]
+    packages = [package(entry) for entry in entries]
     if name in own:
         raise InputError(f"{packages[0]}: field '{name}' carries the name of a field of ssfr; rename it")
     if len(entries) > 1:
@@ -68,20 +66,14 @@ def outside_field(name: str, own: Iterable[str]) -> Field | None:
 
 
 def outside_versions(drawn: Iterable[str]) -> dict[str, str]:
-    """Return what the values of other packages' fields depend on: package, version, and digest of the module.
+    """Return what the values of other packages' fields depend on: package, version, and digest of its code.
 
     Parameters
     ----------
     drawn
         Names of fields; those of ssfr are left out.
     """
-    found = {}
-    for entry in _entries():
-        if entry.name in drawn:
-            source = inspect.getsourcefile(inspect.getmodule(entry.load().compute) or object)
-            digest = hashlib.sha256(Path(source).read_bytes()).hexdigest() if source else ""
-            found[entry.name] = f"{_package(entry)} {digest}"
-    return found
+    return {entry.name: package_code(entry) for entry in _entries() if entry.name in drawn}
 
 
 def _checked(field: Field, where: str) -> Any:
@@ -100,11 +92,6 @@ def _checked(field: Field, where: str) -> Any:
 
 def _entries() -> tuple[importlib.metadata.EntryPoint, ...]:
     return tuple(importlib.metadata.entry_points(group=GROUP))
-
-
-def _package(entry: importlib.metadata.EntryPoint) -> str:
-    dist = entry.dist
-    return f"package {dist.name} {dist.version}" if dist else "a package without metadata"
 
 
 def _said(error: Exception) -> str:
