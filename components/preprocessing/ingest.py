@@ -160,7 +160,7 @@ def _write(output: Path, good: pd.DataFrame, bad: pd.DataFrame) -> None:
     projection = good[["snapshot", "subhalo_id", "map_file", "map_row"]].rename(
         columns={"map_file": "file", "map_row": "row"}
     )
-    counts = ("gas_cells", "used_cells", "outside_cells", "bad_cells", "overhanging_cells")
+    counts = ("gas_cells", "used_cells", "outside_cells", "bad_cells", "edge_cells")
     projection = projection.assign(axis="none", **dict.fromkeys(counts, 0))
     with atomic_file(output / "projection.csv") as part:
         projection.to_csv(part, index=False)

@@ -73,7 +73,7 @@ class GalaxyMaps:
     counts
         Of these cells: used, outside the frame, and bad: some field is not defined in them (they are
         used or outside all the same).
-    overhanging_cells, lost_mass
+    edge_cells, lost_mass
         Used cells that are spread beyond the frame too, and the mass that they have there, in the unit of
         the mass map; 0 if cells are drawn as points.
     """
@@ -86,7 +86,7 @@ class GalaxyMaps:
     axis: Axis
     gas_cells: int
     counts: Counts
-    overhanging_cells: int
+    edge_cells: int
     lost_mass: float
 
 

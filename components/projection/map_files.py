@@ -31,7 +31,7 @@ class Record:
     used_cells: int = 0
     outside_cells: int = 0
     bad_cells: int = 0
-    overhanging_cells: int = 0
+    edge_cells: int = 0
     lost_mass: float = 0.0
     reason: str = ""
 
@@ -123,7 +123,7 @@ def write_maps(
                 continue
             maps.resize(len(maps) + 1, axis=0)
             maps[-1] = drawn.maps
-            cells = (drawn.gas_cells, *drawn.counts, drawn.overhanging_cells)
+            cells = (drawn.gas_cells, *drawn.counts, drawn.edge_cells)
             records.append(Record(header.snapshot, subhalo_id, drawn.axis, *cells, drawn.lost_mass))
         kept = [record for record in records if not record.reason]
         file.create_dataset("snapshot", data=[record.snapshot for record in kept], dtype="i8")

@@ -303,7 +303,7 @@ def _conclude(
     drawn = table[table["reason"] == ""].copy()
     drawn["row"] = drawn.groupby("file").cumcount()
     rejected = table[table["reason"] != ""]
-    counts = ["gas_cells", "used_cells", "outside_cells", "bad_cells", "overhanging_cells"]
+    counts = ["gas_cells", "used_cells", "outside_cells", "bad_cells", "edge_cells"]
     for name, rows, columns in (
         ("projection.csv", drawn, ["snapshot", "subhalo_id", "file", "row", "axis", *counts, "lost_mass"]),
         ("rejected.csv", rejected, ["snapshot", "subhalo_id", "reason"]),

@@ -79,7 +79,7 @@ PROJECTION = File(
         Entry("used_cells", "int64", "cells in the field of view"),
         Entry("outside_cells", "int64", "cells outside it"),
         Entry("bad_cells", "int64", "cells with impossible values"),
-        Entry("overhanging_cells", "int64", "cells whose kernel passes the edge of the map"),
+        Entry("edge_cells", "int64", "cells whose kernel passes the edge of the map"),
         Entry("lost_mass", "float64", "share of the mass of used cells that is outside", optional=True),
     ),
 )

@@ -252,10 +252,10 @@ def test_smoothed_maps_hold_the_mass_that_the_frame_does_not_lose(written, galax
     everything = draw(written, galaxies, settings_with(deposition="smoothed", width=60_000, depth=None))
     *_, mass, _, _ = gas_in_the_map(written, galaxies, everything)
     assert everything.maps[1].astype(float).sum() == pytest.approx(mass.sum(), rel=1e-5)
-    assert everything.overhanging_cells == 0 and everything.lost_mass == 0
+    assert everything.edge_cells == 0 and everything.lost_mass == 0
     maps = draw(written, galaxies, settings_with(deposition="smoothed", width=20, depth=None))
     assert maps.counts.used + maps.counts.outside == maps.gas_cells
-    assert 0 < maps.overhanging_cells < maps.counts.used
+    assert 0 < maps.edge_cells < maps.counts.used
     assert 0 < maps.lost_mass < maps.maps[1].sum()
 
 
@@ -321,7 +321,7 @@ def test_the_reference_backend_draws_the_same_maps(written, galaxies, deposition
     for drawn, expected in zip(native.maps, reference.maps, strict=True):
         np.testing.assert_allclose(drawn, expected, rtol=close, atol=close * np.nanmax(expected))
     assert native.counts == reference.counts
-    assert native.overhanging_cells == reference.overhanging_cells
+    assert native.edge_cells == reference.edge_cells
     assert native.lost_mass == pytest.approx(reference.lost_mass, rel=close)
 
 
@@ -403,7 +403,7 @@ def test_a_run_writes_files_of_maps_and_a_row_a_galaxy(written, galaxies, sample
     table = pd.read_csv(output / "projection.csv")
     assert list(table.columns) == [
         *("snapshot", "subhalo_id", "file", "row", "axis"),
-        *("gas_cells", "used_cells", "outside_cells", "bad_cells", "overhanging_cells", "lost_mass"),
+        *("gas_cells", "used_cells", "outside_cells", "bad_cells", "edge_cells", "lost_mass"),
     ]
     pd.testing.assert_frame_equal(table[["snapshot", "subhalo_id"]], galaxies[["snapshot", "subhalo_id"]])
     source = open_universe(written)
@@ -442,8 +442,8 @@ def test_a_file_of_smoothed_maps_says_so_and_its_table_what_was_lost(written, sa
     with h5py.File(output / "maps-095-000.h5") as file:
         assert json.loads(file.attrs["identity"])["deposition"] == "smoothed"
     table = pd.read_csv(output / "projection.csv")
-    assert (table["overhanging_cells"] > 0).all() and (table["lost_mass"] > 0).all()
-    assert figures["overhanging_cells"] == table["overhanging_cells"].sum()
+    assert (table["edge_cells"] > 0).all() and (table["lost_mass"] > 0).all()
+    assert figures["edge_cells"] == table["edge_cells"].sum()
 
 
 def test_the_fall_back_of_the_axis_is_said(written, sample_dir, galaxies, tmp_path):
