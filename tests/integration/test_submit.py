@@ -244,7 +244,7 @@ def test_a_cluster_that_is_away_for_a_while_does_not_end_the_following(
     kfp.faults = [Fault(kind, "GET", "/runs/") for kind in kinds]
     submitted(pipeline, kfp)
     said = capsys.readouterr().err
-    assert said.count("the run goes on, and we go on asking") == 1
+    assert said.count("the run goes on, and its state is read again") == 1
     assert said.count("the cluster answers again") == 1
 
 
