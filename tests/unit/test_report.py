@@ -242,7 +242,7 @@ def test_the_settings_that_differ_are_shown_and_all_of_them_are_kept():
     text = "".join(read(page(study(chosen=settings(training={"epochs": 77})), {})).text)
     assert len(re.findall(r"epochs: 77", text)) == 2
     assert "bootstrap: 100" in text
-    assert text.count("young_star_age_myr") == 1
+    assert text.count("scale_galaxies") == 1
 
 
 def test_numbers_have_a_true_minus_and_a_dash_where_not_defined():

@@ -119,7 +119,7 @@ NEVER = {"preprocessing": {"split": {"validation": 0.0}}}
     [
         (NEVER, "training.keep: best_validation needs galaxies to validate on"),
         ({**NEVER, "training": {"keep": "last", "patience": 2}}, "training.patience needs galaxies to valid"),
-        ({"projection": {"pixels": 100}}, "input_pixels: 64 does not divide projection.pixels 100"),
+        ({"projection": {"pixels": 100}}, "input_pixels: 64 does not divide the image's 100 pixels"),
         (
             {"projection": {"pixels": 8}, "training": {"compact": {"widths": [8, 8, 8, 8]}}},
             "widths: 4 stages halve the image as often, and one of 8 pixels is too small",
