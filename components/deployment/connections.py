@@ -1,9 +1,9 @@
 """What deployment and verification read and write, and what their results depend on."""
 
 from ssfr.components.steps.connections import Connections, Entry, File
-from ssfr.components.steps.files import DEPLOYMENT, GALAXIES, MAPS, METRICS, MODEL, PREDICTIONS
+from ssfr.components.steps.files import DEPLOYMENT, GALAXIES, METRICS, MODEL, PIXELS, PREDICTIONS
 
-_READS = {"maps": (MAPS,), "prepared": (GALAXIES,), "scores": (PREDICTIONS, METRICS)}
+_READS = {"maps": (PIXELS,), "prepared": (GALAXIES,), "scores": (PREDICTIONS, METRICS)}
 
 DEPLOY = Connections(
     step="deployment",

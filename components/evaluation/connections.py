@@ -5,9 +5,9 @@ from ssfr.components.steps.files import (
     AUDIT_SPLITS,
     EXTRA_PREDICTIONS,
     GALAXIES,
-    MAPS,
     METRICS,
     MODEL,
+    PIXELS,
     PREDICTIONS,
 )
 
@@ -16,6 +16,6 @@ EVALUATION = Connections(
     about="Predicts the galaxies that trained no network, by each network and by baselines, and scores them.",
     code="ssfr.components.evaluation.component:evaluation",
     settings=("seed", "evaluation", "cases", "preprocessing.split"),
-    reads={"maps": (MAPS,), "prepared": (GALAXIES, AUDIT_SPLITS), "model/*": MODEL},
+    reads={"maps": (PIXELS,), "prepared": (GALAXIES, AUDIT_SPLITS), "model/*": MODEL},
     writes=(PREDICTIONS, EXTRA_PREDICTIONS, METRICS),
 )

@@ -5,6 +5,7 @@ from ssfr.components.steps.files import (
     AUDIT_SPLITS,
     GALAXIES,
     MAPS,
+    PIXELS,
     PREPARATION,
     PROJECTION,
     REJECTED,
@@ -27,7 +28,7 @@ PREPROCESSING = Connections(
     " scaling on the training set.",
     code="ssfr.components.preprocessing.component:preprocessing",
     settings=("seed", "preprocessing", "cases"),
-    reads={"sample": (SAMPLE,), "maps": (MAPS, PROJECTION)},
+    reads={"sample": (SAMPLE,), "maps": (PIXELS, PROJECTION)},
     writes=(
         GALAXIES,
         AUDIT_SPLITS,

@@ -4,9 +4,9 @@ from ssfr.components.steps.connections import Connections, File
 from ssfr.components.steps.files import (
     EXTRA_PREDICTIONS,
     GALAXIES,
-    MAPS,
     METRICS,
     MODEL,
+    PIXELS,
     PREDICTIONS,
     PREPARATION,
     REJECTED,
@@ -28,7 +28,7 @@ REPORT = Connections(
         "deployment",
     ),
     reads={
-        "maps": (MAPS, REJECTED),
+        "maps": (PIXELS, REJECTED),
         "prepared": (
             GALAXIES,
             PREPARATION,

@@ -66,6 +66,8 @@ MAPS = File(
         Entry("@version", "text", "of ssfr, which drew them", optional=True),
     ),
 )
+PIXELS = MAPS.with_only("maps", f"@{MAPS_IDENTITY}")
+"""What those who make images of the maps read of them."""
 PROJECTION = File(
     "projection.csv",
     "csv",

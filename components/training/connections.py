@@ -1,7 +1,7 @@
 """What training reads and writes, and what its result depends on."""
 
 from ssfr.components.steps.connections import Connections
-from ssfr.components.steps.files import AUDIT_SPLITS, GALAXIES, MAPS, MODEL, SCALING
+from ssfr.components.steps.files import AUDIT_SPLITS, GALAXIES, MODEL, PIXELS, SCALING
 
 _GALAXIES = GALAXIES.with_only("galaxy", "map_file", "map_row", "label", "split")
 
@@ -10,7 +10,7 @@ TRAINING = Connections(
     about="Trains the networks of one case: the first, which may be served, and those of the other seeds.",
     code="ssfr.components.training.component:training",
     settings=("seed", "training", "evaluation.interval"),
-    reads={"maps": (MAPS,), "prepared": (_GALAXIES, SCALING.where(counts=False))},
+    reads={"maps": (PIXELS,), "prepared": (_GALAXIES, SCALING.where(counts=False))},
     writes=MODEL,
     besides=(
         "the case's own images: channels, filter, stretch and scales",
@@ -31,7 +31,7 @@ AUDIT = Connections(
     code="ssfr.components.training.component:training",
     settings=("seed", "training", "evaluation.interval"),
     reads={
-        "maps": (MAPS,),
+        "maps": (PIXELS,),
         "prepared": (_GALAXIES, SCALING.where(counts=False), AUDIT_SPLITS.where(optional=False)),
         "model": MODEL,
     },

@@ -45,6 +45,7 @@ def sample_table(count: int, snapshots: tuple[int, ...] = (99, 95), seed: int = 
                     "sfr_msun_per_yr": sfr,
                     "ssfr_stellar_per_yr": sfr / 1e10,
                     "ssfr_total_per_yr": sfr / 1e11,
+                    "gas_fraction": 0.1,
                     "gas_cells": 1000,
                     "halo_gas_cells": 2000,
                     "star_particles": 500,

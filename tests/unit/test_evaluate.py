@@ -429,8 +429,8 @@ def test_a_setting_that_only_the_page_prints_makes_no_prediction_again(tmp_path,
     maps, prepared = artifact("maps", inputs["maps_dir"]), artifact("prepared", inputs["prepared_dir"])
     models = [artifact("composite", inputs["model_dirs"]["composite"])]
     made = []
-    for port in (8500, 8501):
-        chosen = chosen_settings(serving={"port": port})
+    for margin in (0.0, 0.1):
+        chosen = chosen_settings(deployment={"margin_dex": margin})
         names = ("scores", "pages", "page", "summary")
         scores, pages, page, summary = (reference(name) for name in names)
         metrics = Metrics()
