@@ -178,7 +178,8 @@ class Killer:
 
 Path(output).mkdir(exist_ok=True)
 settings = parse_settings(json.loads(settings), "test")
-run(Path(output), Path(maps), Path(prepared), "composite", settings, progress.Progress(Killer()))
+audit = settings.evaluation.audit_case == "composite"
+run(Path(output), Path(maps), Path(prepared), "composite", settings, progress.Progress(Killer()), audit=audit)
 """
 
 
