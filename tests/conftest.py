@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,13 @@ def shared_data() -> Path:
     if not _PUBLIC.is_dir():
         pytest.skip(f"needs the public simulation data, which are not at {_PUBLIC}")
     return _PUBLIC
+
+
+@pytest.fixture(autouse=True)
+def determinism_ends_with_its_test() -> Iterator[None]:
+    """Training switches TensorFlow's determinism on for the process; the next test starts without."""
+    yield
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.framework import config
+
+        config.disable_op_determinism()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from declared_files import fill_in
 from exported_models import image_spec, map_spec, random_maps, random_pictures, serving, write_random_model
 from kfp.dsl import Dataset
 from training_samples import write_prepared
@@ -17,9 +18,11 @@ from ssfr.components.deployment.deploy import run
 from ssfr.components.models.predictor import Predictor
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.serving.repository.folder import ModelFolder
+from ssfr.components.steps.files import GALAXIES, METRICS, PREDICTIONS
 from ssfr.components.storage.artifact import publish, write_json
 
 SPLIT = np.array(["train"] * 4 + ["validation"] * 2 + ["test"] * 5 + ["promotion"] * 5)
+_DECLARED = (GALAXIES, METRICS, PREDICTIONS)
 BEST = -10.5
 """Offset [dex] of the model whose predictions are the truth of these tests."""
 
@@ -110,6 +113,7 @@ class Study:
         final, reference = self.folder / "run" / key, self.folder / f"{folder.name}.json"
         if not final.exists():
             shutil.copytree(folder, part := self.folder / "part")
+            fill_in(part, *(file for file in _DECLARED if (part / file.pattern).exists()))
             publish(part, final, {"key": folder.name})
             write_json(reference, {"key": key})
         return Dataset(uri=str(reference))
