@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ssfr.choices import merged
 from ssfr.components.config import ProjectionSettings
 from ssfr.components.errors import InputError, nearest
+from ssfr.components.identity.galaxies import galaxy_name
 from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.projection.draw import GalaxyMaps, UnusableGalaxyError, draw_galaxy
 from ssfr.components.projection.frame import Frame
@@ -36,12 +37,15 @@ class Maps:
         Of the galaxy.
     identity
         What the maps are, which a model compares with what it was trained on.
+    view
+        Number of the random direction it is seen from.
     """
 
     drawn: GalaxyMaps
     header: Header
     subhalo_id: int
     identity: MapIdentity
+    view: int = 0
 
     def __repr__(self) -> str:
         side, width = self.frame.pixels, self.frame.width_kpc
@@ -69,7 +73,7 @@ class Maps:
     @property
     def name(self) -> str:
         """Of the galaxy, as the package's tables have it."""
-        return f"Snap{self.header.snapshot}ID{self.subhalo_id}"
+        return galaxy_name(self.header.snapshot, self.subhalo_id, self.view)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -157,6 +161,7 @@ def draw(
     pixels: int | None = None,
     deposition: Literal["smoothed", "point"] | None = None,
     orientation: Literal["face_on", "edge_on", "random"] | Sequence[Sequence[float]] | None = None,
+    view: int = 0,
 ) -> Maps:
     """Draw the gas of one galaxy.
 
@@ -177,6 +182,8 @@ def draw(
     orientation
         face_on, edge_on: the rotation axis towards the observer, or up; random: by the settings' seed and the
         galaxy; or the rotation (3, 3) from the axes of the box to x, y and the line of sight of the maps.
+    view
+        Number of the random direction: the maps of row ``view`` of a run with ``projection.views`` above it.
 
     Returns
     -------
@@ -207,15 +214,19 @@ def draw(
     arguments["orientation"] = orientation.tolist() if isinstance(orientation, np.ndarray) else orientation
     projection = merged(ProjectionSettings, simulation.settings.projection, arguments)
     settings = simulation.settings.model_copy(update={"projection": projection})
+    if view and settings.projection.orientation != "random":
+        raise InputError(f'view: {view} is a number of random directions; give orientation="random" too')
     subhalo_id = int(subhalo_id)
     halos = simulation.source.subhalos(snapshot, ["SubhaloGrNr"])["SubhaloGrNr"]
     if not 0 <= subhalo_id < len(halos):
         raise InputError(f"subhalo_id: {subhalo_id}; snapshot {snapshot} has subhalos 0 to {len(halos) - 1}")
     try:
-        drawn = draw_galaxy(simulation.source, snapshot, subhalo_id, int(halos[subhalo_id]), settings)
+        drawn = draw_galaxy(
+            simulation.source, snapshot, subhalo_id, int(halos[subhalo_id]), settings, view=view
+        )
     except UnusableGalaxyError as error:
         raise InputError(f"snapshot {snapshot}, subhalo {subhalo_id}: cannot be drawn: {error}") from None
-    return Maps(drawn, simulation.header(snapshot), subhalo_id, map_identity(settings))
+    return Maps(drawn, simulation.header(snapshot), subhalo_id, map_identity(settings), view)
 
 
 def _shown(quantity: Any) -> tuple[NDArray[Any], str, dict[str, Any]]:

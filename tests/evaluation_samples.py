@@ -78,6 +78,7 @@ def galaxies(trees: int, seed: int = 0, floor: float = -13.0) -> pd.DataFrame:
             {
                 "snapshot": np.full(len(split), snapshot, np.int32),
                 "subhalo_id": np.arange(len(split)),
+                "view": 0,
                 "galaxy": [f"Snap{snapshot}ID{i}" for i in range(len(split))],
                 "tree_id": np.arange(len(split)),
                 "halo_id": np.arange(len(split)),
@@ -146,7 +147,7 @@ def _predicted(
 ) -> pd.DataFrame:
     truth = table["label"].to_numpy()
     predicted = truth + random.normal(0, sigma, len(truth)) if sigma else np.full(len(truth), mean)
-    names = ["galaxy", "snapshot", "subhalo_id", "group", "split", "label", "at_floor"]
+    names = ["galaxy", "snapshot", "subhalo_id", "view", "group", "split", "label", "at_floor"]
     part = table[names].reset_index(drop=True)
     part.insert(0, "case", case)
     half = sigma or 0.6

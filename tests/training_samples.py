@@ -65,6 +65,7 @@ def write_prepared(
             file.create_dataset("maps", data=maps[rows], chunks=chunks, compression="gzip", shuffle=True)
             file["snapshot"] = np.full(len(numbers[rows]), 99)
             file["subhalo_id"] = numbers[rows]
+            file["view"] = np.zeros(len(numbers[rows]), np.int64)
             file.attrs.update(map_attribute(identity))
     if split is None:
         split = np.where(numbers % 5 == 0, "validation", np.where(numbers % 5 == 1, "test", "train"))

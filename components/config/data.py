@@ -138,6 +138,12 @@ class ProjectionSettings(Section):
         description="face_on, edge_on: the rotation axis towards the observer, or up; random: by orientation_seed and galaxy; or three rows of three: the rotation from the box's axes to the map's (x right, y up, z towards the observer)",
     )
     orientation_seed: int = Field(0, ge=0, description="of the random orientations")
+    views: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="maps of each galaxy, from as many directions (orientation: random); all are in one set",
+    )
     backend: Literal["native", "reference"] = "native"
     workers: int = Field(
         2, ge=1, description="galaxies drawn at the same time (processes)", changes_result=False
@@ -172,6 +178,14 @@ class ProjectionSettings(Section):
     def _thesis_bins_hold_points(self) -> Self:
         if self.binning == "thesis" and self.deposition != "point":
             raise ValueError("binning: thesis is an index of points; it needs deposition: point")
+        return self
+
+    @model_validator(mode="after")
+    def _several_views_differ(self) -> Self:
+        if self.views > 1 and self.orientation != "random":
+            raise ValueError(
+                f"views: {self.views} would be equal maps; several views need orientation: random"
+            )
         return self
 
 

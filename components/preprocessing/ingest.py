@@ -136,6 +136,7 @@ def _pack(shard: Path, root: Path, candidates: pd.DataFrame, settings: Settings)
                 maps[-1] = picture.transpose(2, 0, 1)
         for name in ("snapshot", "subhalo_id"):
             file[name] = candidates[name].to_numpy(np.int64)[places]
+        file["view"] = np.zeros(len(places), np.int64)
         file["candidate"] = np.array(places, np.int64)
         file["rejected"] = json.dumps(reasons)
         file.attrs[ATTRIBUTE] = picture_identity(side).model_dump_json()
@@ -161,11 +162,11 @@ def _write(output: Path, good: pd.DataFrame, bad: pd.DataFrame) -> None:
         columns={"map_file": "file", "map_row": "row"}
     )
     counts = ("gas_cells", "used_cells", "outside_cells", "bad_cells", "edge_cells")
-    projection = projection.assign(axis="none", **dict.fromkeys(counts, 0))
+    projection = projection.assign(view=0, axis="none", **dict.fromkeys(counts, 0))
     with atomic_file(output / "projection.csv") as part:
         projection.to_csv(part, index=False)
     with atomic_file(output / "rejected.csv") as part:
-        bad[["snapshot", "subhalo_id", "reason", "file"]].to_csv(part, index=False)
+        bad.assign(view=0)[["snapshot", "subhalo_id", "view", "reason", "file"]].to_csv(part, index=False)
 
 
 def _refuse_too_many(folder: Path, bad: pd.DataFrame, total: int, allowed: float) -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from ssfr.components.config import Case, PreprocessingSettings, Settings
 from ssfr.components.errors import InputError
+from ssfr.components.identity.galaxies import galaxy_name
 from ssfr.components.identity.labels import LABEL
 from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import MapReader, in_batches
@@ -125,7 +126,8 @@ def drawn_galaxies(sample_path: Path, projection_path: Path) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        The sample's columns plus galaxy, gas_cells_used, map_file, map_row, in the sample's order;
+        The sample's columns plus galaxy, view, gas_cells_used, map_file, map_row, in the sample's order;
+        a row for each view of a galaxy;
         ``attrs["without_map"]`` counts those left out.
 
     Raises
@@ -139,12 +141,12 @@ def drawn_galaxies(sample_path: Path, projection_path: Path) -> pd.DataFrame:
     sample = pd.read_parquet(sample_path)
     places = pd.read_csv(projection_path).rename(
         columns={"file": "map_file", "row": "map_row", "used_cells": "gas_cells_used"}
-    )[["snapshot", "subhalo_id", "map_file", "map_row", "gas_cells_used"]]
-    joined = sample.merge(places, on=["snapshot", "subhalo_id"], how="inner", validate="one_to_one")
+    )[["snapshot", "subhalo_id", "view", "map_file", "map_row", "gas_cells_used"]]
+    joined = sample.merge(places, on=["snapshot", "subhalo_id"], how="inner", validate="one_to_many")
     if joined.empty:
         raise InputError(f"{projection_path}: none of the {len(sample)} galaxies of the sample has a map")
     joined["galaxy"] = _names(joined)
-    joined.attrs["without_map"] = len(sample) - len(joined)
+    joined.attrs["without_map"] = len(sample) - len(joined[["snapshot", "subhalo_id"]].drop_duplicates())
     return joined
 
 
@@ -155,8 +157,8 @@ def _names(galaxies: pd.DataFrame) -> list[str]:
     """
     if "file" not in galaxies:
         return [
-            f"Snap{snapshot}ID{subhalo}"
-            for snapshot, subhalo in zip(galaxies["snapshot"], galaxies["subhalo_id"], strict=True)
+            galaxy_name(*key)
+            for key in zip(galaxies["snapshot"], galaxies["subhalo_id"], galaxies["view"], strict=True)
         ]
     stems = [str(PurePosixPath(file).with_suffix("")) for file in galaxies["file"]]
     return stems if len(set(stems)) == len(stems) else list(galaxies["file"])

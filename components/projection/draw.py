@@ -97,6 +97,7 @@ def draw_galaxy(
     halo_id: int,
     settings: Settings,
     place: Place | None = None,
+    view: int = 0,
 ) -> GalaxyMaps:
     """Draw the maps of one galaxy.
 
@@ -112,6 +113,8 @@ def draw_galaxy(
         Of the run; `projection`, `gas_of` and `catalog.little_h` are used.
     place
         Of the galaxy; None: as the catalogue says, which is read.
+    view
+        Number of the random direction (``orientation: random``).
 
     Raises
     ------
@@ -129,9 +132,13 @@ def draw_galaxy(
         raise UnusableGalaxyError("the position or velocity in the catalogue is NaN or infinite")
     gas_of: Aperture = "halo" if settings.gas_of == "halo" else "subhalo"
     owner = halo_id if gas_of == "halo" else subhalo_id
-    rotation, axis = _line_of_sight(source, header, subhalo_id, (gas_of, owner), place, projection)
+    if projection.orientation == "random":
+        rotation = random_rotation(projection.orientation_seed, snapshot, subhalo_id, view)
+        axis: Axis = "random"
+    else:
+        rotation, axis = _line_of_sight(source, header, subhalo_id, (gas_of, owner), place, projection)
     little_h = settings.catalog.little_h
-    view = View(header, projection, little_h, rotation, place.centre_ckpc_h, place.velocity_km_s)
+    seen = View(header, projection, little_h, rotation, place.centre_ckpc_h, place.velocity_km_s)
     drawn = layers(settings)
     maps: dict[str, NDArray[np.float32]] = {}
     for matter in MATTER:
@@ -145,7 +152,7 @@ def draw_galaxy(
             if count == 0:
                 raise UnusableGalaxyError("no gas cells")
             cells, count = _within(place, cells, header)
-        columns = draw_columns(mine, cells, view.positions_kpc(cells["position"]), view, frame)
+        columns = draw_columns(mine, cells, seen.positions_kpc(cells["position"]), seen, frame)
         if matter == "gas":
             if columns.counts.used == 0:
                 raise UnusableGalaxyError("no gas cells in the frame")
@@ -194,9 +201,6 @@ def _line_of_sight(
     settings: ProjectionSettings,
 ) -> tuple[NDArray[np.float64], Axis]:
     """Return the rotation from the box's axes to the map's, and what it was taken from."""
-    if settings.orientation == "random":
-        seed = settings.orientation_seed
-        return random_rotation(seed, header.snapshot, subhalo_id), "random"
     if not isinstance(settings.orientation, str):
         return np.array(settings.orientation), "matrix"
     radius_kpc = physical_kpc(settings.axis_radius, settings, header)

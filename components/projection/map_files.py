@@ -22,10 +22,11 @@ from ssfr.components.storage.artifact import atomic_file
 
 @dataclass(frozen=True)
 class Record:
-    """What became of one galaxy: a row of projection.csv, or, with a `reason`, of rejected.csv."""
+    """What became of one view of a galaxy: a row of projection.csv, or, with a `reason`, of rejected.csv."""
 
     snapshot: int
     subhalo_id: int
+    view: int = 0
     axis: str = ""
     gas_cells: int = 0
     used_cells: int = 0
@@ -85,7 +86,7 @@ def map_identity(settings: Settings) -> MapIdentity:
 
 
 def write_maps(
-    path: Path, header: Header, settings: Settings, galaxies: Iterable[tuple[int, GalaxyMaps | str]]
+    path: Path, header: Header, settings: Settings, galaxies: Iterable[tuple[int, int, GalaxyMaps | str]]
 ) -> list[Record]:
     """Write the maps of some galaxies of a snapshot, one galaxy in memory at a time.
 
@@ -101,7 +102,7 @@ def write_maps(
     settings
         Of the run.
     galaxies
-        Subhalo number and its maps, or the reason why there are none.
+        Subhalo number, number of the view, and its maps, or the reason why there are none.
     """
     identity = map_identity(settings)
     fields, side = identity.fields, identity.pixels
@@ -110,24 +111,24 @@ def write_maps(
         maps = file.create_dataset(
             "maps",
             shape=(0, len(fields), side, side),
-            maxshape=(GALAXIES_A_FILE, len(fields), side, side),
+            maxshape=(GALAXIES_A_FILE * settings.projection.views, len(fields), side, side),
             dtype="f4",
             chunks=(1, len(fields), side, side),
             shuffle=True,
             compression="gzip",
             compression_opts=1,
         )
-        for subhalo_id, drawn in galaxies:
+        for subhalo_id, view, drawn in galaxies:
             if isinstance(drawn, str):
-                records.append(Record(header.snapshot, subhalo_id, reason=drawn))
+                records.append(Record(header.snapshot, subhalo_id, view, reason=drawn))
                 continue
             maps.resize(len(maps) + 1, axis=0)
             maps[-1] = drawn.maps
             cells = (drawn.gas_cells, *drawn.counts, drawn.edge_cells)
-            records.append(Record(header.snapshot, subhalo_id, drawn.axis, *cells, drawn.lost_mass))
+            records.append(Record(header.snapshot, subhalo_id, view, drawn.axis, *cells, drawn.lost_mass))
         kept = [record for record in records if not record.reason]
-        file.create_dataset("snapshot", data=[record.snapshot for record in kept], dtype="i8")
-        file.create_dataset("subhalo_id", data=[record.subhalo_id for record in kept], dtype="i8")
+        for name in ("snapshot", "subhalo_id", "view"):
+            file.create_dataset(name, data=[getattr(record, name) for record in kept], dtype="i8")
         file["records"] = json.dumps([asdict(record) for record in records])
         file.attrs.update(
             {

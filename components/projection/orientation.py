@@ -134,12 +134,12 @@ def edge_on(axis: NDArray[np.float64]) -> NDArray[np.float64]:
     return _EDGE_ON @ face_on(axis)
 
 
-def random_rotation(seed: int, snapshot: int, subhalo_id: int) -> NDArray[np.float64]:
-    """Return a rotation, (3, 3), uniform over all orientations: the same for the same seed and galaxy.
+def random_rotation(seed: int, snapshot: int, subhalo_id: int, view: int = 0) -> NDArray[np.float64]:
+    """Return a rotation, (3, 3), uniform over all orientations: the same for the same seed, galaxy and view.
 
     A unit quaternion of four normal numbers is uniform on its sphere (Shoemake 1992, Graphics Gems III).
     """
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(snapshot, subhalo_id)))
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(snapshot, subhalo_id, view)))
     quaternion = rng.normal(size=4)
     w, x, y, z = quaternion / np.linalg.norm(quaternion)
     return np.array(

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from ssfr.components.config import Settings
+from ssfr.components.config import ProjectionSettings, Settings
 from ssfr.components.errors import InputError
+from ssfr.components.identity.galaxies import galaxy_name
 from ssfr.components.projection.draw import GalaxyMaps, Place, UnusableGalaxyError, draw_galaxy, places
 from ssfr.components.projection.fields import outside_versions
 from ssfr.components.projection.layers import layers
@@ -45,6 +46,7 @@ class _Galaxy(NamedTuple):
     snapshot: int
     subhalo_id: int
     halo_id: int
+    view: int
     place: Place
 
 
@@ -90,13 +92,14 @@ def run(
     finished = _finished(output, files, progress)
     todo = [file for file in files if file.name not in finished]
     done = sum(map(len, finished.values()))
-    total = sum(len(file.galaxies) for file in files)
+    views = settings.projection.views
+    total = views * sum(len(file.galaxies) for file in files)
     label = shard.label if shard else "projection"
-    with progress.task(label, total, "galaxies", done) as task:
-        watch = _Watch(task, len(sample), settings.projection.max_rejected, finished.values())
+    with progress.task(label, total, _counted(views), done) as task:
+        watch = _Watch(task, views * len(sample), settings.projection, finished.values())
         with closing(_drawn(source, settings, _galaxies(source, todo, settings))) as drawn:
             for file in todo:
-                mine = watch.over(islice(drawn, len(file.galaxies)))
+                mine = watch.over(islice(drawn, views * len(file.galaxies)))
                 header = source.header(file.snapshot)
                 finished[file.name] = write_maps(output / file.name, header, settings, mine)
         watch.check()
@@ -152,12 +155,13 @@ def join(
     if missing:
         raise InputError(f"projection: no shard drew {missing[0]}; was the sample selected anew? run again")
     records: dict[str, list[Record]] = {}
-    with progress.task("projection", len(sample), "galaxies") as task:
+    views = settings.projection.views
+    with progress.task("projection", views * len(sample), _counted(views)) as task:
         for file in files:
             keep_file(there[file.name], output / file.name)
             records[file.name] = read_records(output / file.name)
-            task.advance(len(file.galaxies))
-        _Watch(task, len(sample), settings.projection.max_rejected, records.values()).check()
+            task.advance(len(records[file.name]))
+        _Watch(task, views * len(sample), settings.projection, records.values()).check()
     return _conclude(output, records, settings, progress)
 
 
@@ -207,39 +211,47 @@ def _galaxies(source: Source, files: Iterable[_File], settings: Settings) -> Ite
         halos = file.galaxies["halo_id"].to_numpy()
         found = places(source, file.snapshot, subhalos, settings)
         for subhalo, halo, place in zip(subhalos, halos, found, strict=True):
-            yield _Galaxy(file.snapshot, int(subhalo), int(halo), place)
+            for view in range(settings.projection.views):
+                yield _Galaxy(file.snapshot, int(subhalo), int(halo), view, place)
 
 
 class _Watch:
     """Counts galaxies as they go by, and ends the run when too many of them are unusable."""
 
-    def __init__(self, task: Task, total: int, share: float, earlier: Iterable[list[Record]]) -> None:
-        self._task, self._total, self._share = task, total, share
+    def __init__(
+        self, task: Task, total: int, settings: ProjectionSettings, earlier: Iterable[list[Record]]
+    ) -> None:
+        self._task, self._total, self._settings = task, total, settings
         self._rejected = [
             f"{_name(record)}: {record.reason}" for records in earlier for record in records if record.reason
         ]
 
     def over(
         self, drawn: Iterable[tuple[_Galaxy, GalaxyMaps | str]]
-    ) -> Iterator[tuple[int, GalaxyMaps | str]]:
+    ) -> Iterator[tuple[int, int, GalaxyMaps | str]]:
         for galaxy, result in drawn:
             if isinstance(result, str):
                 self._rejected.append(f"{_name(galaxy)}: {result}")
                 self.check()
-            yield galaxy.subhalo_id, result
+            yield galaxy.subhalo_id, galaxy.view, result
             self._task.advance(1, rejected=len(self._rejected))
 
     def check(self) -> None:
         """End the run if too many galaxies of the whole sample are unusable."""
-        if len(self._rejected) > self._share * self._total:
+        share = self._settings.max_rejected
+        if len(self._rejected) > share * self._total:
             raise InputError(
-                f"{len(self._rejected)} of {self._total} galaxies cannot be drawn, more than "
-                f"projection.max_rejected = {self._share:g}; the last, {self._rejected[-1]}"
+                f"{len(self._rejected)} of {self._total} {_counted(self._settings.views)} cannot be drawn, "
+                f"more than projection.max_rejected = {share:g}; the last, {self._rejected[-1]}"
             )
 
 
+def _counted(views: int) -> str:
+    return "galaxies" if views == 1 else "views of galaxies"
+
+
 def _name(galaxy: _Galaxy | Record) -> str:
-    return f"Snap{galaxy.snapshot}ID{galaxy.subhalo_id}"
+    return galaxy_name(galaxy.snapshot, galaxy.subhalo_id, galaxy.view)
 
 
 def _drawn(
@@ -289,7 +301,8 @@ def _work(galaxy: _Galaxy) -> GalaxyMaps | str:
 
 def _draw_or_say_why(source: Source, settings: Settings, galaxy: _Galaxy) -> GalaxyMaps | str:
     try:
-        return draw_galaxy(source, galaxy.snapshot, galaxy.subhalo_id, galaxy.halo_id, settings, galaxy.place)
+        of = galaxy.snapshot, galaxy.subhalo_id, galaxy.halo_id
+        return draw_galaxy(source, *of, settings, galaxy.place, galaxy.view)
     except UnusableGalaxyError as error:
         return str(error)
 
@@ -303,23 +316,23 @@ def _conclude(
     drawn = table[table["reason"] == ""].copy()
     drawn["row"] = drawn.groupby("file").cumcount()
     rejected = table[table["reason"] != ""]
+    key = ["snapshot", "subhalo_id", "view"]
     counts = ["gas_cells", "used_cells", "outside_cells", "bad_cells", "edge_cells"]
     for name, rows, columns in (
-        ("projection.csv", drawn, ["snapshot", "subhalo_id", "file", "row", "axis", *counts, "lost_mass"]),
-        ("rejected.csv", rejected, ["snapshot", "subhalo_id", "reason"]),
+        ("projection.csv", drawn, [*key, "file", "row", "axis", *counts, "lost_mass"]),
+        ("rejected.csv", rejected, [*key, "reason"]),
     ):
         with atomic_file(output / name) as part:
             rows.to_csv(part, columns=columns, index=False)
+    what = _counted(settings.projection.views)
     axes = Counter(drawn["axis"])
     for axis, count in axes.items():
         tell = progress.warn if axis in ("gas", "none") else progress.say
-        tell(f"line of sight of {count} of {len(drawn)} galaxies: {_lines_of_sight(settings)[axis]}")
+        tell(f"line of sight of {count} of {len(drawn)} {what}: {_lines_of_sight(settings)[axis]}")
     if len(rejected):
-        progress.warn(
-            f"{len(rejected)} galaxies cannot be drawn and are rejected: {output.name}/rejected.csv"
-        )
+        progress.warn(f"{len(rejected)} {what} cannot be drawn and are rejected: {output.name}/rejected.csv")
     return {
-        "galaxies": len(table),
+        "galaxies": len(table) // settings.projection.views,
         "drawn": len(drawn),
         "rejected": len(rejected),
         "axis": dict(axes),

@@ -105,7 +105,7 @@ def _badges(study: Study) -> list[dict[str, Any]]:
     if model.get("backbone"):
         random = study.random_weights
         badges.append(("RANDOM weights" if random else f"weights: {model['backbone']['weights']}", random))
-    badges.append((f"{len(study.galaxies)} galaxies", False))
+    badges.append((f"{len(study.galaxies)} {study.counted}", False))
     if study.metrics["sets"][study.shown_set]["groups"] < SMALL_GROUPS:
         badges.append(("small sample", True))
     if study.failed:

@@ -137,6 +137,11 @@ def caveats(study: Study) -> list[str]:
             f"Small sample: the {SET_NAMES[study.shown_set]} set has {study.size(test)}. Differences within "
             "the intervals are not findings."
         )
+    if study.views > 1:
+        found.append(
+            f"Each galaxy is seen from {study.views} random directions. Wherever galaxies are counted, each "
+            "view counts; the views of a galaxy are in one set, and intervals take them as one galaxy."
+        )
     snapshots = study.galaxies["snapshot"].nunique()
     if snapshots > 1 and study.not_by_tree:
         found.append(

@@ -42,7 +42,7 @@ class Study:
     preparation
         preparation.json.
     rejected
-        rejected.csv: snapshot, subhalo_id, reason.
+        rejected.csv: snapshot, subhalo_id, view, reason.
     extra_predictions
         As written beside the report: of other seeds, milestones and the audit; may be empty.
     synthetic
@@ -65,6 +65,16 @@ class Study:
     def target(self) -> Label:
         """What is predicted."""
         return label_of(self.settings.preprocessing.label)
+
+    @property
+    def views(self) -> int:
+        """Maps of each galaxy."""
+        return int(self.galaxies["view"].max()) + 1
+
+    @property
+    def counted(self) -> str:
+        """What a number of rows is a number of."""
+        return "galaxies" if self.views == 1 else "views of galaxies"
 
     @property
     def best(self) -> str:
@@ -122,7 +132,7 @@ class Study:
 
     def size(self, counts: Mapping[str, int]) -> str:
         """Return a set's size: its galaxies, and its groups where these are not the galaxies."""
-        galaxies = f"{counts['galaxies']} galaxies"
+        galaxies = f"{counts['galaxies']} {self.counted}"
         alone = counts["groups"] == counts["galaxies"]
         return galaxies if alone else f"{galaxies} in {counts['groups']} {self.groups}"
 

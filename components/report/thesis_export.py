@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ssfr.components.identity.galaxies import galaxy_name
 from ssfr.components.report.study import SET_NAMES, Study
 from ssfr.components.report.thesis_figures import ssfr_per_yr
 from ssfr.components.storage.artifact import atomic_file
@@ -73,7 +74,7 @@ def _write_values(folder: Path, study: Study, case: str) -> None:
 def _has_snapshots(study: Study) -> bool:
     galaxies = study.galaxies
     names = [
-        f"Snap{snapshot}ID{subhalo}"
+        galaxy_name(snapshot, subhalo)
         for snapshot, subhalo in zip(galaxies["snapshot"], galaxies["subhalo_id"], strict=True)
     ]
     return bool(galaxies["snapshot"].between(0, LAST_SNAPSHOT).all()) and names == list(galaxies["galaxy"])

@@ -77,5 +77,5 @@ def run(
 
 def _read_rejected(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        return pd.DataFrame(columns=["snapshot", "subhalo_id", "reason"])
+        return pd.DataFrame(columns=["snapshot", "subhalo_id", "view", "reason"])
     return pd.read_csv(path)

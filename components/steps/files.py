@@ -11,6 +11,7 @@ _GALAXY = (
     Entry("snapshot", "int32", "number of the snapshot; 0 of pictures without one"),
     Entry("subhalo_id", "int64", "number of the subhalo in its snapshot, or of the picture in its table"),
 )
+_VIEW = Entry("view", "int64", "number of the random direction it is seen from (projection.views), from 0")
 SAMPLE = File(
     "sample.parquet",
     "parquet",
@@ -55,6 +56,7 @@ MAPS = File(
         ),
         Entry("snapshot", "int64", "of each galaxy", shape="(galaxy,)"),
         Entry("subhalo_id", "int64", "of each galaxy", shape="(galaxy,)"),
+        Entry("view", "int64", "of each galaxy: which of projection.views", shape="(galaxy,)"),
         Entry("records", "text", "JSON: what became of every galaxy, the rejected ones too", optional=True),
         Entry(
             "candidate", "int64", "row of each picture among the candidates", shape="(galaxy,)", optional=True
@@ -74,6 +76,7 @@ PROJECTION = File(
     "where each galaxy's maps are, and how they were drawn",
     (
         *_GALAXY,
+        _VIEW,
         Entry("file", "text", "file of maps"),
         Entry("row", "int64", "row in it"),
         Entry("axis", "text", "what the line of sight is from: young_stars, gas, none, random or matrix"),
@@ -89,18 +92,24 @@ REJECTED = File(
     "rejected.csv",
     "csv",
     "galaxies or pictures that can't be used",
-    (*_GALAXY, Entry("reason", "text", "why"), Entry("file", "text", "name of the picture", optional=True)),
+    (
+        *_GALAXY,
+        _VIEW,
+        Entry("reason", "text", "why"),
+        Entry("file", "text", "name of the picture", optional=True),
+    ),
 )
 GALAXIES = File(
     "galaxies.parquet",
     "parquet",
-    "the galaxies of the study: those of the sample with a map and a label",
+    "the galaxies of the study: those of the sample with a map and a label; a row a view",
     (
         *SAMPLE.entries,
+        _VIEW,
         Entry("map_file", "text", "file of maps"),
         Entry("map_row", "int64", "row in it"),
         Entry("gas_cells_used", "int64", "cells in the field of view"),
-        Entry("galaxy", "text", "name, as Snap99ID29"),
+        Entry("galaxy", "text", "name, as Snap99ID29; of its further views Snap99ID29V1, ..."),
         Entry(
             "label",
             "float64",
@@ -168,6 +177,7 @@ _PREDICTION = (
     Entry("seed", "int64", "of the network"),
     Entry("galaxy", "text", "as in galaxies.parquet"),
     *_GALAXY,
+    _VIEW,
     Entry("group", "int64", "as in galaxies.parquet"),
     Entry("split", "text", "validation, test or promotion"),
     Entry("label", "float64", "true label"),

@@ -73,9 +73,9 @@ def write_sample(
             file.create_dataset("maps", data=maps[start : start + per_file])
             file.attrs.update(map_attribute(map_identity(FIELDS, maps.shape[-1], weighting)))
         for row, (snapshot, subhalo) in enumerate(zip(part["snapshot"], part["subhalo_id"], strict=True)):
-            rows.append((snapshot, subhalo, name, row, "young_stars", 1000, 990, 10, 0))
+            rows.append((snapshot, subhalo, 0, name, row, "young_stars", 1000, 990, 10, 0))
     columns = [
-        "snapshot", "subhalo_id", "file", "row", "axis",
+        "snapshot", "subhalo_id", "view", "file", "row", "axis",
         "gas_cells", "used_cells", "outside_cells", "bad_cells",
     ]  # fmt: skip
     pd.DataFrame(rows, columns=columns).to_csv(folder / "projection.csv", index=False)

@@ -58,6 +58,7 @@ def write_maps(path, count=3, fields=("mass", "temperature"), pixels=8, **change
         file["maps"] = np.random.default_rng(0).random((count, len(fields), pixels, pixels), np.float32)
         file["snapshot"] = np.full(count, 99)
         file["subhalo_id"] = np.arange(count)
+        file["view"] = np.zeros(count, np.int64)
         file.attrs.update(map_attribute(map_identity(fields, pixels, **changed)))
     return path
 
@@ -430,6 +431,7 @@ def write_pictures(path, files):
         file["maps"] = np.zeros((len(files), 3, 8, 8), np.uint8)
         file["snapshot"] = np.zeros(len(files), np.int64)
         file["subhalo_id"] = np.arange(len(files))[::-1]
+        file["view"] = np.zeros(len(files), np.int64)
         file.attrs.update(map_attribute(picture_identity(8)))
     table = {"snapshot": np.zeros(len(files), int), "subhalo_id": np.arange(len(files)), "file": files}
     pd.DataFrame(table).to_parquet(path.parent / "sample.parquet")

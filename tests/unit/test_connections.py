@@ -80,7 +80,7 @@ def test_a_file_that_is_missing_or_is_something_else_is_named(folder: Path) -> N
 def write_maps(path: Path, dtype: str = "f4", **attributes: object) -> None:
     with h5py.File(path, "w") as file:
         file["maps"] = np.zeros((1, 1, 8, 8), dtype)
-        file["snapshot"] = file["subhalo_id"] = np.zeros(1, np.int64)
+        file["snapshot"] = file["subhalo_id"] = file["view"] = np.zeros(1, np.int64)
         file.attrs.update({ATTRIBUTE: "{}", **attributes})
 
 

@@ -34,7 +34,7 @@ from ssfr.components.storage.artifact import publish, read_json, write_json
 PIXELS = 32
 CASES = ("composite", "mass")
 COLUMNS = [
-    "case", "seed", "galaxy", "snapshot", "subhalo_id", "group", "split", "label",
+    "case", "seed", "galaxy", "snapshot", "subhalo_id", "view", "group", "split", "label",
     "at_floor", "predicted", "lower", "upper",
 ]  # fmt: skip
 
@@ -87,7 +87,7 @@ def inputs(tmp_path_factory):
     root = tmp_path_factory.mktemp("inputs")
     chosen = chosen_settings()
     maps_dir = write_sample(root / "maps", sample_table(60), physical_maps(120, PIXELS))
-    (maps_dir / "rejected.csv").write_text("snapshot,subhalo_id,reason\n99,500,no gas\n")
+    (maps_dir / "rejected.csv").write_text("snapshot,subhalo_id,view,reason\n99,500,0,no gas\n")
     prepared_dir = root / "prepared"
     prepared_dir.mkdir()
     prepare.run(prepared_dir, maps_dir, maps_dir, chosen, SILENT)
@@ -258,7 +258,7 @@ def test_an_image_catalogue_has_no_baseline_of_cells(tmp_path):
     table = pd.read_parquet(prepared_dir / "galaxies.parquet")
     table = table.assign(
         galaxy=[f"run-{i % 2}/a long folder of faces, $x^2/face_{i:03d}" for i in range(40)],
-        snapshot=0, subhalo_id=np.arange(40), group=np.arange(40), in_tree=False,
+        snapshot=0, subhalo_id=np.arange(40), view=0, group=np.arange(40), in_tree=False,
         zero_sfr=False, at_floor=False, gas_cells_used=0,
     )  # fmt: skip
     table.loc[::7, "split"] = "promotion"

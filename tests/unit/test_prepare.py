@@ -136,6 +136,25 @@ def test_galaxies_that_were_rejected_are_left_out_and_counted(drawn: Path, outpu
         np.testing.assert_array_equal(reader.maps([3]), physical_maps(2 * COUNT, 24)[[4]])
 
 
+@pytest.mark.parametrize("method", ["tree", "halo", "random"])
+def test_views_of_a_galaxy_are_rows_of_one_set(tmp_path: Path, output: Path, method: str) -> None:
+    sample = sample_table(COUNT)
+    several = sample.loc[sample.index.repeat(2)]
+    folder = write_sample(tmp_path / "views", several, physical_maps(4 * COUNT, 24))
+    sample.to_parquet(folder / "sample.parquet", index=False)
+    places = pd.read_csv(folder / "projection.csv")
+    places["view"] = [0, 1] * (2 * COUNT)
+    places.drop(index=3).to_csv(folder / "projection.csv", index=False)
+    figures = prepare.run(output, folder, folder, settings_of(split={"method": method, "validation": 0.3}), SILENT)
+    galaxies = pd.read_parquet(output / "galaxies.parquet")
+    assert (figures["galaxies"], figures["without_map"]) == (4 * COUNT - 1, 0)
+    assert galaxies["galaxy"].iloc[:4].tolist() == ["Snap99ID0", "Snap99ID0V1", "Snap99ID1", "Snap99ID2"]
+    of_one = galaxies.groupby(["snapshot", "subhalo_id"])
+    assert of_one["split"].nunique().eq(1).all() and of_one["group"].nunique().eq(1).all()
+    with MapReader(folder, galaxies) as reader:
+        np.testing.assert_array_equal(reader.maps([1, 3]), physical_maps(4 * COUNT, 24)[[1, 4]])
+
+
 def test_an_audit_adds_three_splits_of_equal_sizes_and_changes_nothing_else(
     drawn: Path, output: Path
 ) -> None:

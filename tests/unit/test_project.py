@@ -402,7 +402,7 @@ def test_a_run_writes_files_of_maps_and_a_row_a_galaxy(written, galaxies, sample
     }
     table = pd.read_csv(output / "projection.csv")
     assert list(table.columns) == [
-        *("snapshot", "subhalo_id", "file", "row", "axis"),
+        *("snapshot", "subhalo_id", "view", "file", "row", "axis"),
         *("gas_cells", "used_cells", "outside_cells", "bad_cells", "edge_cells", "lost_mass"),
     ]
     pd.testing.assert_frame_equal(table[["snapshot", "subhalo_id"]], galaxies[["snapshot", "subhalo_id"]])
@@ -421,6 +421,43 @@ def test_a_run_writes_files_of_maps_and_a_row_a_galaxy(written, galaxies, sample
     assert json.loads(json.dumps(figures)) == figures
     ended = next(event for event in heard.events if event["kind"] == "task" and event["finished"])
     assert ended["done"] == ended["total"] == len(galaxies)
+
+
+def test_several_views_of_a_galaxy_are_a_row_each(written, galaxies, sample_dir, tmp_path):
+    several = settings_with(orientation="random", views=3)
+    figures, heard = run(tmp_path / "maps", written, sample_dir, several)
+    table = pd.read_csv(tmp_path / "maps/projection.csv")
+    assert (figures["galaxies"], figures["drawn"]) == (len(galaxies), 3 * len(galaxies))
+    assert table["view"].tolist() == [0, 1, 2] * len(galaxies)
+    assert table["subhalo_id"].tolist() == np.repeat(galaxies["subhalo_id"], 3).tolist()
+    seen = table[table["subhalo_id"] == first(galaxies)[1]].iloc[:3]
+    with h5py.File(tmp_path / "maps" / seen["file"].iloc[0]) as file:
+        assert file["view"][:3].tolist() == [0, 1, 2]
+        maps = file["maps"][seen["row"].tolist()]
+    for view, drawn in enumerate(maps):
+        expected = draw_galaxy(open_universe(written), *first(galaxies), several, view=view)
+        np.testing.assert_array_equal(drawn, expected.maps)
+    assert not np.array_equal(maps[0, 1], maps[1, 1])
+    np.testing.assert_allclose(maps[:, 1].sum((1, 2)), maps[0, 1].sum(), rtol=0.2)  # as much gas in each
+    alone, _ = run(tmp_path / "one", written, sample_dir, settings_with(orientation="random"))
+    assert alone["drawn"] == len(galaxies)
+    with h5py.File(tmp_path / "one" / seen["file"].iloc[0]) as file:
+        row = (
+            pd.read_csv(tmp_path / "one/projection.csv")
+            .query(f"snapshot == {seen['snapshot'].iloc[0]} and subhalo_id == {seen['subhalo_id'].iloc[0]}")[
+                "row"
+            ]
+            .item()
+        )
+        np.testing.assert_array_equal(file["maps"][row], maps[0])  # the first view stays what it was
+    assert any("views of galaxies" in event.get("text", "") for event in heard.events)
+
+
+def test_several_views_need_random_orientations():
+    with pytest.raises(
+        InputError, match="views: 3 would be equal maps; several views need orientation: random"
+    ):
+        settings_with(views=3)
 
 
 def test_a_file_of_maps_says_what_it_holds(written, sample_dir, tmp_path):

@@ -15,6 +15,7 @@ import pandas as pd
 from pydantic import BaseModel, Field
 
 from ssfr.components.errors import InputError, nearest
+from ssfr.components.identity.galaxies import galaxy_name
 from ssfr.components.identity.labels import LabelIdentity
 from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import read_identity
@@ -224,14 +225,14 @@ def _look_at_npy(path: Path) -> _File:
 def _look_at_h5(path: Path) -> _File:
     members = survey(path, "")
     declared = members.field("maps")
-    columns = [members.field(name) for name in ("snapshot", "subhalo_id")]
+    columns = [members.field(name) for name in ("snapshot", "subhalo_id", "view")]
     identity = read_identity(path)
     side = identity.pixels
     expected = (len(identity.fields), side, side)
     if declared.shape[1:] != expected or any(column.shape != declared.shape[:1] for column in columns):
         raise InputError(f"{path}: maps of shape {declared.shape}; expected {('n', *expected)}")
     with readable(path), h5py.File(path, "r") as file:
-        snapshots, subhalos = file["snapshot"][()], file["subhalo_id"][()]
+        snapshots, subhalos, views = (file[name][()] for name in ("snapshot", "subhalo_id", "view"))
 
     def read(rows: np.ndarray) -> np.ndarray:
         with readable(path), h5py.File(path, "r") as file:
@@ -241,7 +242,7 @@ def _look_at_h5(path: Path) -> _File:
     if identity.is_images:
         names = _picture_names(path, snapshots, subhalos)
         return _File(path, names, (len(names), side, side, 3), True, read, identity)
-    names = tuple(f"Snap{s}ID{i}" for s, i in zip(snapshots, subhalos, strict=True))
+    names = tuple(galaxy_name(*key) for key in zip(snapshots, subhalos, views, strict=True))
     return _File(path, names, declared.shape, False, read, identity)
 
 
