@@ -54,4 +54,7 @@ def open(
     folder = Path(text.removeprefix(_IMAGES))
     if not folder.is_dir():
         raise InputError(f"{text}: no such folder")
+    wanted = chosen.preprocessing.images.table
+    if not (folder / wanted).is_file():
+        raise InputError(f"{text}: no table of labels {wanted} there; preprocessing.images.table names it")
     return ImageCatalogue(folder, chosen)

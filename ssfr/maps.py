@@ -216,6 +216,8 @@ def draw(
     settings = simulation.settings.model_copy(update={"projection": projection})
     if view and settings.projection.orientation != "random":
         raise InputError(f'view: {view} is a number of random directions; give orientation="random" too')
+    if subhalo_id != int(subhalo_id):
+        raise InputError(f"subhalo_id: {subhalo_id}; expected a whole number")
     subhalo_id = int(subhalo_id)
     halos = simulation.source.subhalos(snapshot, ["SubhaloGrNr"])["SubhaloGrNr"]
     if not 0 <= subhalo_id < len(halos):

@@ -190,7 +190,9 @@ class ClusterSettings(Section):
     pods: PodsSettings = PodsSettings()
     retry: RetrySettings = RetrySettings()
     projection_shards: int = Field(
-        1, ge=1, description="tasks that draw a snapshot's maps; at most one for each 256 galaxies"
+        1,
+        ge=1,
+        description="tasks that draw a snapshot's maps; at most one for each 256 galaxies. Another number draws the snapshots of more than 256 galaxies again, into the same maps",
     )
     parallel_shards: int = Field(4, ge=1, description="of them, of all snapshots, at the same time")
     parallel_cases: int = Field(4, ge=1, description="cases that are trained at the same time")
@@ -222,6 +224,14 @@ class ClusterSettings(Section):
             if wanted not in offered:
                 others = nearest(wanted, offered) if offered else ""
                 raise ValueError(f"gpu.accelerator: node pool '{pool}' offers no {wanted}{others}")
+        return self
+
+    @model_validator(mode="after")
+    def _training_works_on_its_claim(self) -> Self:
+        if self.training_claim is not None and "TMPDIR" in self.environment:
+            raise ValueError(
+                "environment: TMPDIR would lead training away from training_claim; set one of the two"
+            )
         return self
 
     @model_validator(mode="after")

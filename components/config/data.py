@@ -90,7 +90,7 @@ class CatalogSettings(Section):
 
 
 class ProjectionSettings(Section):
-    """From gas cells to face-on maps."""
+    """From cells and particles to maps."""
 
     fields: tuple[str, ...] = Field(("entropy", "mass", "temperature"), min_length=1)
     pixels: int = Field(256, ge=8, le=4096, description="a side")

@@ -33,7 +33,7 @@ class TrainingSettings(ModelSections):
     )
     augment: bool = Field(
         True,
-        description="flips and quarter turns of face-on maps (of models that see images; a face-on view has no up)",
+        description="flips and quarter turns of the maps (of models that see images); right where a map has no up, as face-on",
     )
     seeds: int = Field(
         3, ge=1, description="networks a case, from seed, seed + 1, ...; the first is the one that is served"

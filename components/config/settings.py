@@ -215,6 +215,8 @@ def _first_problem(error: ValidationError) -> str:
     if problem["type"] == "literal_error":
         choices = re.findall(r"'([^']*)'", problem["ctx"]["expected"])
         return f"{key}: no choice {value!r}{nearest(str(value), choices)}"
+    if problem["type"] in ("tuple_type", "list_type"):
+        return f"{key}: expected a list, as [a, b], found {value!r}"
     shown = "" if isinstance(value, dict | BaseModel) else f", found {value!r}"
     message = problem["msg"].removeprefix("Value error, ")
     where = f"{key}: " if key else ""

@@ -55,18 +55,18 @@ class Identity(BaseModel):
         raise NotImplementedError
 
     def differences(self, other: Self) -> tuple[str, ...]:
-        """Return one line for every property that differs, for example ``width: 90 kpc here, 45 kpc there``.
+        """Return one line for every property that differs, for example ``width: 90 kpc, not 45 kpc``.
 
         Parameters
         ----------
         other
-            What is called "there" in the lines.
+            What comes after "not" in the lines.
         """
-        here, there = self.stated(), other.stated()
+        own, expected = self.stated(), other.stated()
         return tuple(
-            f"{name}: {here[name]} here, {there[name]} there"
-            for name in here
-            if name in there and here[name] != there[name]
+            f"{name}: {own[name]}, not {expected[name]}"
+            for name in own
+            if name in expected and own[name] != expected[name]
         )
 
     def require_same(self, other: Self, where: object, owner: str, way_out: str) -> None:

@@ -22,6 +22,8 @@ _BAD_MODES = {
     "1": "a one-bit image: save it as 8-bit grey or RGB",
     "CMYK": "a CMYK image: save it as RGB",
 }
+IDENTITY = "ssfr identity"
+"""Keyword of the text in a PNG that says, as JSON, what the maps are that it was made of."""
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -94,6 +96,13 @@ def read_image(path: Path, pixels: int | None, max_pixels: int) -> np.ndarray:
     colours = array[..., :1] if array.shape[-1] < 3 else array[..., :3]
     result: np.ndarray = np.ascontiguousarray(np.broadcast_to(colours, (*array.shape[:2], 3)))
     return result
+
+
+def stated_identity(path: Path) -> str | None:
+    """Return what a picture that `read_image` accepts says it was made of; None: it says nothing."""
+    with Image.open(path, formats=FORMATS) as image:
+        image.load()  # text may follow the pixels
+        return getattr(image, "text", {}).get(IDENTITY)
 
 
 def _check(path: Path, image: Image.Image, pixels: int | None, max_pixels: int) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from ssfr.components.config import Case, PreprocessingSettings, Settings
 from ssfr.components.errors import InputError
@@ -15,6 +16,7 @@ from ssfr.components.identity.galaxies import galaxy_name
 from ssfr.components.identity.labels import LABEL
 from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import MapReader, in_batches
+from ssfr.components.imagesets.safe_image import IDENTITY
 from ssfr.components.imagesets.spec import SCALING, ImageSpec
 from ssfr.components.imagesets.transform import composite, eight_bits
 from ssfr.components.labels.registry import Label, label_of
@@ -217,6 +219,8 @@ def export(
         pixels_clipped_high, pixels_clipped_low and pixels_in_all (of all channels), pictures written.
     """
     spec = picture_spec(settings.preprocessing, reader.identity, scaling)
+    says = PngInfo()
+    says.add_text(IDENTITY, reader.identity.model_dump_json())
     high = low = pixels = written = 0
     names = galaxies["galaxy"].to_numpy(dtype=object)
     with progress.task("pictures", len(galaxies), "galaxies") as task:
@@ -232,7 +236,7 @@ def export(
                     path = folder / f"{names[row]}.png"
                     if not path.exists():
                         with atomic_file(path) as temporary:
-                            Image.fromarray(image).save(temporary, format="PNG")
+                            Image.fromarray(image).save(temporary, format="PNG", pnginfo=says)
                     written += 1
             task.advance(len(part))
     return {

@@ -1,1 +1,1 @@
-"""Step 2: from gas cells to face-on maps."""
+"""Step 2: from cells and particles to maps."""

@@ -1,4 +1,4 @@
-"""Step 2 as the pipeline sees it: from gas cells to face-on maps, in a task for each shard, joined."""
+"""Step 2 as the pipeline sees it: from cells and particles to maps, in a task for each shard, joined."""
 
 from kfp import dsl
 from kfp.dsl import Dataset, Input, Output

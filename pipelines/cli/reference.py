@@ -78,7 +78,8 @@ def _settings() -> str:
         "A setting that is changed makes these steps new. A step after them is done again where the bytes"
         " that it reads have changed, and only there; every other artifact is found. *partly*: where the"
         " change touches what the step itself uses, as its own case. Of the sections of models, that of the"
-        " chosen one alone counts. Settings of `serving`, `storage` and `cluster` change no result.",
+        " chosen one alone counts. Settings of `serving`, `storage` and `cluster` change no result; another"
+        " `cluster.projection_shards` draws snapshots of more than 256 galaxies again, into the same maps.",
         "",
     ]
     rows = []

@@ -70,7 +70,7 @@ def test_the_files_of_a_held_out_galaxy_are_predicted_by_the_deployed_model(stud
         with pytest.raises(InputError, match=r"\.h5: images; the model takes maps"):
             client.predict(read_inputs(sorted(images.maps_dir.glob("maps-*.h5"))))
         other = Study(study.folder / "other", width=45.0, gas_of="halo")
-        differs = "width: 45 kpc here, 90 kpc there; gas_of: halo here, subhalo there"
+        differs = "width: 45 kpc, not 90 kpc; gas_of: halo, not subhalo"
         with pytest.raises(InputError, match=rf"maps-099-000\.h5: other maps .*: {differs}"):
             client.predict(read_inputs(sorted(other.maps_dir.glob("maps-*.h5"))))
 
@@ -171,9 +171,9 @@ def test_a_champion_of_another_split_is_not_compared_with(study, other, differs)
 @pytest.mark.parametrize(
     ("label", "differs"),
     [
-        ({"aperture": "two_half_mass_radii"}, "aperture: two_half_mass_radii here, subhalo there"),
-        ({"mass": "total"}, "mass: total here, stellar there"),
-        ({"little_h": "ignored"}, "little_h: ignored here, applied there"),
+        ({"aperture": "two_half_mass_radii"}, "aperture: two_half_mass_radii, not subhalo"),
+        ({"mass": "total"}, "mass: total, not stellar"),
+        ({"little_h": "ignored"}, "little_h: ignored, not applied"),
     ],
 )
 def test_a_champion_of_other_labels_is_not_compared_with(study, label, differs):
@@ -190,14 +190,14 @@ def test_a_champion_of_maps_drawn_otherwise_is_not_compared_with(study, tmp_path
     other.repository = study.repository
     result = other.deploy(BEST)
     assert (result["label"], result["champion"]) == ("canary", 1)
-    differs = "it is of other maps: deposition: point here, smoothed there"
+    differs = "it is of other maps: deposition: point, not smoothed"
     assert f"can't be compared with version 1: {differs};" in result["reason"]
 
 
 def test_a_model_is_not_checked_with_other_maps_than_its_own(study, tmp_path):
     other = Study(tmp_path / "other", width=45.0)
     study.maps_dir = other.maps_dir
-    with pytest.raises(InputError, match=r"maps: other maps than .*: width: 45 kpc here, 90 kpc there"):
+    with pytest.raises(InputError, match=r"maps: other maps than .*: width: 45 kpc, not 90 kpc"):
         study.deploy(BEST)
     assert not study.served.versions()
 

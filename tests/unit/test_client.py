@@ -18,6 +18,7 @@ from exported_models import serving
 from google.protobuf.any_pb2 import Any
 from identities import label_identity, map_attribute, map_identity, picture_identity
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from tensorflow.core.framework.tensor_pb2 import TensorProto
 from tensorflow_serving.apis.get_model_metadata_pb2 import GetModelMetadataResponse, SignatureDefMap
 from tensorflow_serving.apis.predict_pb2 import PredictResponse
@@ -28,6 +29,7 @@ from tensorflow_serving.apis.prediction_service_pb2_grpc import (
 
 import ssfr
 from ssfr.components.errors import InputError
+from ssfr.components.imagesets.safe_image import IDENTITY
 from ssfr.components.projection.backends import Counts
 from ssfr.components.projection.draw import GalaxyMaps
 from ssfr.components.projection.frame import Frame
@@ -240,11 +242,11 @@ def accepted(takes="maps", identity=None):
         ({"identity": map_identity(("mass", "temperature"), 16)}, "8 px a side; the model takes 16 px"),
         (
             {"identity": map_identity(("temperature", "mass"), 8)},
-            r"other maps than those of the model: fields: \[mass, temperature\] here, \[temp.* there",
+            r"other maps than those of the model: fields: \[mass, temperature\], not \[temp.*",
         ),
         (
             {"identity": map_identity(("mass", "temperature"), 8, width=90.0, gas_of="halo")},
-            "other maps than those of the model: gas_of: subhalo here, halo there; draw them as those",
+            "other maps than those of the model: gas_of: subhalo, not halo; draw them as those",
         ),
     ],
 )
@@ -276,6 +278,24 @@ def test_what_does_not_say_how_it_was_drawn_is_taken_for_granted_by_a_model_of_m
         assert "a.png: a picture does not say how it was drawn" in pictures.taken_for_granted(of_maps)
         assert pictures.taken_for_granted(of_pictures) == ""
     assert read_inputs([write_maps(tmp_path / "maps-099-000.h5")]).taken_for_granted(of_maps) == ""
+
+
+def test_a_picture_that_says_what_maps_it_was_made_of_is_compared(tmp_path):
+    says = PngInfo()
+    says.add_text(IDENTITY, map_identity(("mass", "temperature"), 8).model_dump_json())
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png", pnginfo=says)
+    inputs = read_inputs([tmp_path / "a.png"])
+    inputs.check(accepted("images"))
+    assert inputs.taken_for_granted(accepted("images")) == ""
+    wide = map_identity(("mass", "temperature"), 8, width=45.0)
+    with pytest.raises(InputError, match=r"a\.png: other maps than .* width: 90 kpc, not 45 kpc"):
+        inputs.check(accepted("images", wide))
+    inputs.check(accepted("images", picture_identity(8)))  # a model of pictures, whatever they show
+    says = PngInfo()
+    says.add_text(IDENTITY, "{")
+    Image.new("RGB", (8, 8)).save(tmp_path / "b.png", pnginfo=says)
+    with pytest.raises(InputError, match=r"b\.png: invalid json.*; make the picture again"):
+        read_inputs([tmp_path / "b.png"])
 
 
 def described(**changed):

@@ -343,6 +343,9 @@ def test_a_claim_that_training_would_not_work_on_is_refused():
     with pytest.raises(InputError, match=r"storage\.scratch: .* cluster\.training_claim; set one") as caught:
         compile_pipeline(settings, preset="demo", **PLACES)
     assert "\n" not in str(caught.value)
+    changes = {"cluster": {"training_claim": "ssfr-training", "environment": {"TMPDIR": "/scratch"}}}
+    with pytest.raises(InputError, match=r"environment: TMPDIR .* training_claim; set one"):
+        parse_settings(changes, "test")
 
 
 def test_pictures_join_at_the_third_step():

@@ -229,7 +229,7 @@ def test_a_model_of_other_maps_than_these_is_refused(tmp_path, inputs):
     with pytest.raises(InputError) as refused:
         run(tmp_path / "out", inputs, maps_dir=drawn)
     assert "model.json: other maps than those of" in str(refused.value)
-    assert "width: 90 kpc here, 45 kpc there; gas_of: subhalo here, halo there" in str(refused.value)
+    assert "width: 90 kpc, not 45 kpc; gas_of: subhalo, not halo" in str(refused.value)
 
 
 def test_a_model_of_other_labels_than_these_is_refused(tmp_path, inputs):
@@ -238,7 +238,7 @@ def test_a_model_of_other_labels_than_these_is_refused(tmp_path, inputs):
     table = pd.read_parquet(prepared / "galaxies.parquet")
     table.attrs[LABEL] |= {"mass": "total"}
     table.to_parquet(prepared / "galaxies.parquet")
-    with pytest.raises(InputError, match=r"model\.json: other labels .*: mass: stellar here, total there"):
+    with pytest.raises(InputError, match=r"model\.json: other labels .*: mass: stellar, not total"):
         run(tmp_path / "out", inputs, prepared_dir=prepared)
 
 

@@ -190,9 +190,7 @@ def test_files_of_other_maps_beside_the_first_are_refused(
         file.attrs.update(map_attribute(map_identity(pixels=P, gas_of="halo")))
     with MapReader(folder, table) as reader:
         reader.maps([0])
-        with pytest.raises(
-            InputError, match=r"maps-099-001\.h5: other maps .*gas_of: halo here, subhalo there"
-        ):
+        with pytest.raises(InputError, match=r"maps-099-001\.h5: other maps .*gas_of: halo, not subhalo"):
             reader.maps([8])
 
 
@@ -205,7 +203,7 @@ def test_scales_fitted_on_other_maps_are_refused(
     assert load_spec(case, settings, galaxies[0], tmp_path).maps == MAPS
     scaling["maps"]["width"] = 45.0
     (tmp_path / "scaling.json").write_text(json.dumps(scaling))
-    with pytest.raises(InputError, match="width: 90 kpc here, 45 kpc there; prepare the data again"):
+    with pytest.raises(InputError, match="width: 90 kpc, not 45 kpc; prepare the data again"):
         load_spec(case, settings, galaxies[0], tmp_path)
 
 

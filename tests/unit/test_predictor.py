@@ -166,6 +166,6 @@ def test_other_maps_than_a_models_are_refused_offline(compact, tmp_path):
     expected = Predictor.load(model_dir).predict_maps(maps[:4]).predicted
     np.testing.assert_allclose(found["log10_ssfr"].value, expected)
     other = write_prepared(tmp_path / "other", maps[:4], np.zeros(4), width=45.0, gas_of="halo")[0]
-    differs = "width: 45 kpc here, 90 kpc there; gas_of: halo here, subhalo there"
+    differs = "width: 45 kpc, not 90 kpc; gas_of: halo, not subhalo"
     with pytest.raises(InputError, match=rf"maps-099-000\.h5: other maps .*: {differs}"):
         model.predict(other / "maps-099-000.h5")

@@ -14,7 +14,9 @@ from PIL import Image
 
 from ssfr.components.config import Settings
 from ssfr.components.errors import InputError
+from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import MapReader, load_spec
+from ssfr.components.imagesets.safe_image import IDENTITY
 from ssfr.components.imagesets.transform import images
 from ssfr.components.preprocessing import prepare
 from ssfr.components.runtime.progress import SILENT, Progress
@@ -101,6 +103,7 @@ def test_pictures_are_the_numbers_that_a_network_sees(drawn: Path, output: Path)
         pixels = images(np, reader.maps([5]), spec)[0]
     with Image.open(output / "png" / f"{galaxies['galaxy'][5]}.png") as picture:
         np.testing.assert_array_equal(np.asarray(picture), pixels)
+        assert MapIdentity.parse(picture.text[IDENTITY], "picture", "") == reader.identity
     assert figures["pictures"] == len(list((output / "png").iterdir())) == 2 * COUNT
     assert figures["pixels_in_all"] == 2 * COUNT * 24 * 24 * 3
 
@@ -145,7 +148,9 @@ def test_views_of_a_galaxy_are_rows_of_one_set(tmp_path: Path, output: Path, met
     places = pd.read_csv(folder / "projection.csv")
     places["view"] = [0, 1] * (2 * COUNT)
     places.drop(index=3).to_csv(folder / "projection.csv", index=False)
-    figures = prepare.run(output, folder, folder, settings_of(split={"method": method, "validation": 0.3}), SILENT)
+    figures = prepare.run(
+        output, folder, folder, settings_of(split={"method": method, "validation": 0.3}), SILENT
+    )
     galaxies = pd.read_parquet(output / "galaxies.parquet")
     assert (figures["galaxies"], figures["without_map"]) == (4 * COUNT - 1, 0)
     assert galaxies["galaxy"].iloc[:4].tolist() == ["Snap99ID0", "Snap99ID0V1", "Snap99ID1", "Snap99ID2"]

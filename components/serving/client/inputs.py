@@ -19,7 +19,7 @@ from ssfr.components.identity.galaxies import galaxy_name
 from ssfr.components.identity.labels import LabelIdentity
 from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.imagesets.reader import read_identity
-from ssfr.components.imagesets.safe_image import read_image
+from ssfr.components.imagesets.safe_image import read_image, stated_identity
 from ssfr.components.simulation.hdf5_safety import readable, survey
 
 MAX_PIXELS = 4096 * 4096
@@ -194,7 +194,9 @@ def _look(path: Path) -> _File:
         if picture.shape[0] != picture.shape[1]:
             raise InputError(f"{path}: {picture.shape[1]} x {picture.shape[0]} pixels; expected a square")
         pictures = picture[np.newaxis]
-        return _File(path, (path.name,), pictures.shape, True, lambda rows: pictures[rows])
+        says = stated_identity(path)
+        identity = None if says is None else MapIdentity.parse(says, path, "make the picture again")
+        return _File(path, (path.name,), pictures.shape, True, lambda rows: pictures[rows], identity)
     if suffix in _NUMPY:
         return _look_at_npy(path)
     if suffix in _HDF5:
