@@ -84,7 +84,8 @@ CHANGED: dict[str, Any] = {
     "orientation": "edge_on",
 }
 """Of every setting of the projection that makes other maps, another value."""
-HARMLESS = {"views", 
+HARMLESS = {
+    "views": "several directions of the same random orientations",
     "orientation_seed": "another draw of the same random orientations",
     "backend": "both draw the same, to rounding",
     "threads": "the order of a sum, to rounding",
