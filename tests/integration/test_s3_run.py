@@ -1,7 +1,9 @@
 """A whole run with data, artifacts and models in S3: compiled as for a cluster, run by Kubeflow's runner."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -144,3 +146,38 @@ def test_a_step_sees_the_data_that_the_first_step_took_and_copies_them_only_for_
         )
         assert not (tmp_path / "scratch").exists()
         assert (Path(step.open_data(taken.location).folder()) / "labels.csv").read_text() == "old"
+
+
+# A pod of a training: leaves a checkpoint and is killed, or finds the checkpoint and goes on.
+ATTEMPT = """
+import os, signal, sys
+from ssfr.components.steps.step import open_step
+from ssfr.components.training.connections import TRAINING
+
+def train(folder):
+    checkpoint = folder / "unfinished.npz"
+    if not checkpoint.exists():
+        checkpoint.write_bytes(b"epoch 4")
+        os.kill(os.getpid(), signal.SIGKILL)
+    checkpoint.rename(folder / "weights.npz")
+    return {}
+
+with open_step(TRAINING, sys.argv[1], sys.argv[2]) as step:
+    step.do(train)
+"""
+
+
+def test_a_training_pod_that_is_tried_again_finds_its_checkpoints_on_its_claim(place, tmp_path):
+    (tmp_path / "claim").mkdir()
+    settings = Settings(storage=place.settings()).model_dump_json()
+    workdir = f"s3://{place.bucket}/runs/claim"
+    command = [sys.executable, "-c", ATTEMPT, workdir, settings]
+    # what `cluster.training_claim` sets (test_cluster.py): the claim outlives the pod, its /tmp does not
+    pod = dict(os.environ, TMPDIR=str(tmp_path / "claim"))
+    first = subprocess.run(command, env=pod, capture_output=True, text=True)
+    assert first.returncode == -signal.SIGKILL, first.stderr
+    second = subprocess.run(command, env=pod, capture_output=True, text=True)
+    assert second.returncode == 0, second.stderr
+    store = open_store(workdir, place.settings(), SILENT)
+    [key] = store.keys()
+    assert "weights.npz" in store.manifest(key)["files"]
