@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from map_samples import physical_maps, sample_table, write_sample
 
 from ssfr.components.config import load_settings
+from ssfr.components.identity.labels import LABEL
 from ssfr.components.imagesets.reader import MapReader, load_spec
 from ssfr.components.imagesets.transform import physical_channels
+from ssfr.components.labels.registry import LABELS, Label
 from ssfr.components.preprocessing import prepare
 from ssfr.components.runtime.progress import SILENT
 
@@ -74,3 +78,21 @@ def test_another_label_is_a_setting(tmp_path: Path) -> None:
     prepare.run(prepared, drawn, drawn, load_settings(file), SILENT)
     label = pd.read_parquet(prepared / "galaxies.parquet")["label"]
     np.testing.assert_allclose(10**label, np.maximum(sample["sfr_msun_per_yr"], 1e-3))
+
+
+def test_a_label_is_a_line_of_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    line = Label("log10_halo_mass", "halo mass", "Msun", "no halo", "halo_mass_msun", 8.0, (9.0, 15.0))
+    monkeypatch.setitem(LABELS, line.name, line)
+    file = tmp_path / "mine.yaml"
+    file.write_text("preprocessing:\n  label: {quantity: log10_halo_mass}\n")
+    sample = sample_table(60)
+    drawn = write_sample(tmp_path / "drawn", sample, physical_maps(120, 24))
+    prepared = tmp_path / "prepared"
+    prepared.mkdir()
+    prepare.run(prepared, drawn, drawn, load_settings(file), SILENT)
+    table = pd.read_parquet(prepared / "galaxies.parquet")
+    np.testing.assert_allclose(10 ** table["label"], sample["halo_mass_msun"])
+    assert (
+        json.loads(pq.read_schema(prepared / "galaxies.parquet").metadata[b"PANDAS_ATTRS"])[LABEL]["unit"]
+        == "log10(halo mass / Msun)"
+    )
