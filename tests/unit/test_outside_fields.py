@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 import yaml
+from extending_page import module
 
 from ssfr.components.config import Settings, UniverseSettings, parse_settings
 from ssfr.components.errors import InputError
@@ -21,15 +22,7 @@ from ssfr.components.runtime.progress import SILENT
 from ssfr.components.simulation import Header, open_source
 from ssfr.components.simulation.universe import write_universe
 
-SPEED = """\
-import numpy as np
-from ssfr import Field
-
-def speed(cells, view):
-    return np.linalg.norm(view.velocities_km_s(cells["velocity"]), axis=0)
-
-FIELD = Field("speed", "km/s", speed, needs=("velocity",))
-"""
+SPEED = module("speeds")
 HEADER = Header(
     99, h=0.7, redshift=0.0, scale_factor=1.0, omega_matter=0.3, omega_lambda=0.7, box_ckpc_h=35000.0
 )

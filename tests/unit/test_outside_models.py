@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from extending_page import module
 from training_samples import discs, write_prepared
 
 from ssfr.components.config import Settings, TrainingSettings, parse_settings
@@ -20,35 +21,7 @@ from ssfr.components.training.train import run
 from ssfr.pipelines.local.estimate import estimate
 
 ROOT = Path(__file__).parents[2]
-FLUXES = """\
-from ssfr.components.config import Cost, ModelSettings
-from ssfr.components.models.architecture import Architecture
-
-
-class FluxesSettings(ModelSettings):
-    network = "fluxes:Fluxes"
-    title = "dense layers on the mean of each channel"
-    default_rate = 1e-2
-    turns = False
-    width: int = 8
-
-    def check(self, pixels, channels):
-        if channels > 3:
-            raise ValueError(f"training.models.fluxes: 1 to 3 channels, not {channels}")
-
-    def cost(self, pixels, channels):
-        return Cost(4.0 * pixels**2 * channels, 0.0, 0.0, 1e-6)
-
-
-class Fluxes(Architecture[FluxesSettings]):
-    def build_trained(self, spec, outputs, seed):
-        import keras
-
-        inputs = keras.Input((spec.pixels, spec.pixels, spec.output_channels))
-        means = keras.layers.GlobalAveragePooling2D()(inputs)
-        x = keras.layers.Dense(self.settings.width, activation="relu")(means)
-        return keras.Model(inputs, keras.layers.Dense(outputs)(x))
-"""
+FLUXES = module("fluxes")
 
 
 def install(site: Path, code: str = FLUXES) -> None:
