@@ -240,7 +240,7 @@ def read_report(workdir: str | PathLike[str]) -> Report:
     folder = Path(workdir)
     written = [*folder.glob(MANIFEST), *folder.glob("manifest-*.json")]
     if not written:
-        raise InputError(f"{folder}: no {MANIFEST}; give the folder of a run (ssfr run --workdir)")
+        raise InputError(f"{folder}: no {MANIFEST}; give the folder of a run that ended (ssfr run --workdir)")
     newest = max(written, key=lambda path: path.stat().st_mtime)
     return Report(folder, read_json(newest, "run the study again"))
 
