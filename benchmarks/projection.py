@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from benchmarks.figure import row
 from ssfr.components.projection.backends import backend
-from ssfr.components.projection.frame import Frame
+from ssfr.components.projection.field_of_view import FieldOfView
 
 _CELLS = 2_000_000
 _FIELDS = 3
@@ -49,8 +49,9 @@ Positions = NDArray[np.float32]
 def run() -> list[dict[str, Any]]:
     """Measure the kernel and its peers on two galaxies.
 
-    `uniform` cells lie anywhere in the frame; `galaxy` is an exponential disc (scale length 6 kpc, 80%)
-    in a hot halo (Gaussian of 25 kpc, 20%), 3% of it outside the frame. Cells are in random order.
+    `uniform` cells lie anywhere in the field of view; `galaxy` is an exponential disc (scale length 6 kpc,
+    80%) in a hot halo (Gaussian of 25 kpc, 20%), 3% of it outside the field of
+    view. Cells are in random order.
     fast-histogram gets the float32 arrays as they are, and, where that is named, float64 copies made
     beforehand, which it is faster with; swiftsimio gets positions in float64 from 0 to 1, as it asks for.
 
@@ -82,7 +83,7 @@ def run() -> list[dict[str, Any]]:
 
 
 def _smoothed() -> list[dict[str, Any]]:
-    """Measure smoothing, on one thread, of cells anywhere in the frame, each about a pixel in size.
+    """Measure smoothing, on one thread, of cells anywhere in the field of view, each about a pixel in size.
 
     swiftsimio's `fast` takes the kernel at the centres of pixels; on a grid `_FINER` times finer, summed
     into pixels, it comes as close to the equation as the others. Errors are of a map of fewer cells
@@ -91,8 +92,8 @@ def _smoothed() -> list[dict[str, Any]]:
     seconds = _medians(_smoothing_calls(_SMOOTHED_CELLS), _SMOOTHED_ROUNDS)
     rate = {name: _SMOOTHED_CELLS / time / 1e6 for name, time in seconds.items()}
     drawn = {name: call() for name, call in _smoothing_calls(_COMPARED_CELLS).items()}
-    positions, support, weights, frame = _pixel_sized(_COMPARED_CELLS)
-    exact = backend("reference").smooth(positions, support, weights[:1], frame)[0][0]
+    positions, support, weights, fov = _pixel_sized(_COMPARED_CELLS)
+    exact = backend("reference").smooth(positions, support, weights[:1], fov)[0][0]
     figures = []
     for peer in (name for name in rate if name.startswith("swiftsimio")):
         figures.append(row("projection_smoothed", rate["ssfr"], "Mcells/s", peer, rate[peer]))
@@ -120,14 +121,14 @@ def _smoothed() -> list[dict[str, Any]]:
     return figures
 
 
-def _pixel_sized(count: int) -> tuple[Positions, Positions, Positions, Frame]:
-    """Return positions, supports, weights and the frame of cells with a support of 1.9 pixels."""
+def _pixel_sized(count: int) -> tuple[Positions, Positions, Positions, FieldOfView]:
+    """Return positions, supports, weights and the field of view of cells with a support of 1.9 pixels."""
     support = np.full(count, _SUPPORT_PIXELS * _WIDTH_KPC / _PIXELS, np.float32)
     return (
         np.ascontiguousarray(_uniform()[:, :count]),
         support,
         np.ascontiguousarray(_weights()[:, :count]),
-        Frame(_WIDTH_KPC, math.inf, _PIXELS, _PIXELS),
+        FieldOfView(_WIDTH_KPC, math.inf, _PIXELS, _PIXELS),
     )
 
 
@@ -138,7 +139,7 @@ def _smoothing_calls(count: int) -> dict[str, Callable[[], Any]]:
         importlib.import_module(f"{backends}.{name}").scatter for name in ("fast", "subsampled")
     )
     smooth = backend("native").smooth
-    positions, support, weights, frame = _pixel_sized(count)
+    positions, support, weights, fov = _pixel_sized(count)
     one = np.ascontiguousarray(weights[:1])
     x01, y01 = positions[:2].astype(float) / _WIDTH_KPC + 0.5
     h = np.full(count, _H_PIXELS / _PIXELS, np.float32)
@@ -150,13 +151,13 @@ def _smoothing_calls(count: int) -> dict[str, Callable[[], Any]]:
         return drawn.reshape(_PIXELS, finer, _PIXELS, finer).sum(axis=(1, 3)) if finer > 1 else drawn
 
     calls: dict[str, Callable[[], Any]] = {
-        "ssfr": lambda: smooth(positions, support, one, frame)[0][0],
+        "ssfr": lambda: smooth(positions, support, one, fov)[0][0],
         "swiftsimio fast": lambda: peer(fast, 1),
         "swiftsimio subsampled": lambda: peer(subsampled, 1),
         f"swiftsimio fast, {_FINER} times finer": lambda: peer(fast, _FINER),
-        "three fields": lambda: smooth(positions, support, weights, frame),
-        "two threads": lambda: smooth(positions, support, weights, frame, 2),
-        "large cells": lambda: smooth(some[0], large[: some[0].shape[1]], some[1], frame),
+        "three fields": lambda: smooth(positions, support, weights, fov),
+        "two threads": lambda: smooth(positions, support, weights, fov, 2),
+        "large cells": lambda: smooth(some[0], large[: some[0].shape[1]], some[1], fov),
     }
     for call in calls.values():
         call()  # compiled, and its memory touched
@@ -186,7 +187,7 @@ def _calls(positions: Positions) -> dict[str, Callable[[], Any]]:
     # the package's own attribute of this name is a function
     swiftsimio = importlib.import_module("swiftsimio.visualisation.projection_backends.histogram")
     project, weights = backend("native").project, _weights()
-    frame = Frame(_WIDTH_KPC, math.inf, _PIXELS, _PIXELS)
+    fov = FieldOfView(_WIDTH_KPC, math.inf, _PIXELS, _PIXELS)
     squeezed = positions * np.float32(_CACHED_PIXELS / _PIXELS)
     x, y = positions[:2]
     x64, y64, weights64 = x.astype(float), y.astype(float), weights.astype(float)
@@ -195,9 +196,9 @@ def _calls(positions: Positions) -> dict[str, Callable[[], Any]]:
     edges = [(-0.5 * _WIDTH_KPC, 0.5 * _WIDTH_KPC)] * 2
     copy = np.empty_like(positions)
     calls: dict[str, Callable[[], Any]] = {
-        "ssfr": lambda: project(positions, weights, frame),
-        "two threads": lambda: project(positions, weights, frame, 2),
-        "same, maps in the first-level cache": lambda: project(squeezed, weights, frame),
+        "ssfr": lambda: project(positions, weights, fov),
+        "two threads": lambda: project(positions, weights, fov, 2),
+        "same, maps in the first-level cache": lambda: project(squeezed, weights, fov),
         "fast-histogram": lambda: [histogram2d(x, y, _PIXELS, edges, w) for w in weights],
         "fast-histogram, float64": lambda: [histogram2d(x64, y64, _PIXELS, edges, w) for w in weights64],
         "swiftsimio histogram": lambda: [
@@ -232,8 +233,8 @@ def _extra_mb(name: str) -> float:
     """Return by how much a call raises the resident memory at its peak [MB] (Linux)."""
     positions, weights = _uniform(), _weights()
     project = backend("native").project
-    frame = Frame(_WIDTH_KPC, math.inf, _PIXELS, _PIXELS)
-    call = _slow_calls(positions)[name] if name != "ssfr" else lambda: project(positions, weights, frame)
+    fov = FieldOfView(_WIDTH_KPC, math.inf, _PIXELS, _PIXELS)
+    call = _slow_calls(positions)[name] if name != "ssfr" else lambda: project(positions, weights, fov)
     Path("/proc/self/clear_refs").write_text("5")  # the peak is now what is resident
     before = _status_kb("VmRSS")
     call()

@@ -24,14 +24,14 @@ CASES: dict[str, dict[str, Any]] = {
     "mass": {"channels": ["mass"]},
     "temperature": {"channels": ["temperature"]},
     "mass-blur3": {"channels": ["mass"], "filter": {"kind": "gaussian", "sigma": 3.0, "unit": "kpc"}},
-    "mass-structures3": {"channels": ["mass"], "filter": {"kind": "structures", "sigma": 3.0, "unit": "kpc"}},
+    "mass-structures3": {"channels": ["mass"], "filter": {"kind": "high_pass", "sigma": 3.0, "unit": "kpc"}},
     "temperature-blur3": {
         "channels": ["temperature"],
         "filter": {"kind": "gaussian", "sigma": 3.0, "unit": "kpc"},
     },
     "temperature-structures3": {
         "channels": ["temperature"],
-        "filter": {"kind": "structures", "sigma": 3.0, "unit": "kpc"},
+        "filter": {"kind": "high_pass", "sigma": 3.0, "unit": "kpc"},
     },
 }
 

@@ -1,4 +1,4 @@
-"""Maps of one galaxy's gas, with units, axes and frame."""
+"""Maps of one galaxy's gas, with units, axes and field of view."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ssfr.components.errors import InputError, nearest
 from ssfr.components.identity.galaxies import galaxy_name
 from ssfr.components.identity.maps import MapIdentity
 from ssfr.components.projection.draw import GalaxyMaps, UnusableGalaxyError, draw_galaxy
-from ssfr.components.projection.frame import Frame
+from ssfr.components.projection.field_of_view import FieldOfView
 from ssfr.components.projection.map_files import map_identity
 from ssfr.components.simulation import Header
 from ssfr.quantities import in_unit, quantity
@@ -48,7 +48,7 @@ class Maps:
     view: int = 0
 
     def __repr__(self) -> str:
-        side, width = self.frame.pixels, self.frame.width_kpc
+        side, width = self.field_of_view.pixels, self.field_of_view.width_kpc
         fields = ", ".join(
             f"{name} [{unit}]" for name, unit in zip(self.fields, self.drawn.units, strict=True)
         )
@@ -86,9 +86,9 @@ class Maps:
         return self.drawn.maps
 
     @property
-    def frame(self) -> Frame:
+    def field_of_view(self) -> FieldOfView:
         """Width and depth [physical kpc] and pixels of the maps, centred on the galaxy."""
-        return self.drawn.frame
+        return self.drawn.field_of_view
 
     @property
     def rotation(self) -> NDArray[np.float64]:
@@ -103,14 +103,14 @@ class Maps:
     @property
     def extent(self) -> Any:
         """Left, right, lower and upper edge [physical kpc], about the galaxy's centre."""
-        half = 0.5 * self.frame.width_kpc
+        half = 0.5 * self.field_of_view.width_kpc
         return units.Quantity([-half, half, -half, half], "kpc")
 
     @property
     def x(self) -> Any:
         """Centres of the columns, and of the rows, (pixels,) [physical kpc]."""
-        side = self.frame.pixels
-        return units.Quantity(((np.arange(side) + 0.5) / side - 0.5) * self.frame.width_kpc, "kpc")
+        side = self.field_of_view.pixels
+        return units.Quantity(((np.arange(side) + 0.5) / side - 0.5) * self.field_of_view.width_kpc, "kpc")
 
     y = x
 

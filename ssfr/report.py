@@ -127,7 +127,7 @@ class Report:
         names = ("metric", "a", "b", "value", "lower", "upper", "probability")
         rows = [
             {"set": split, "galaxies": population, **{name: one[name] for name in names}}
-            for population, key in (("all", "differences"), ("above_floor", "differences_above_floor"))
+            for population, key in (("all", "differences"), ("uncensored", "differences_uncensored"))
             for split, found in self._metrics[key].items()
             for one in found
         ]

@@ -62,13 +62,13 @@ def ten_case_settings(**changed: Any) -> Settings:
             case["channels"] = [kind]
         elif kind in ("blur", "structures"):
             sigma = float(name.removeprefix(kind))
-            case["filter"] = {"kind": {"blur": "gaussian"}.get(kind, kind), "sigma": sigma, "unit": "px"}
+            case["filter"] = {"kind": {"blur": "gaussian", "structures": "high_pass"}[kind], "sigma": sigma, "unit": "px"}
         cases.append(case)
     return settings(cases=cases, **changed)
 
 
 def galaxies(trees: int, seed: int = 0, floor: float = -13.0) -> pd.DataFrame:
-    """Return galaxies.parquet of some trees in two snapshots; about a tenth is at the floor."""
+    """Return galaxies.parquet of some trees in two snapshots; about a tenth is censored."""
     random = np.random.default_rng(seed)
     split = np.repeat(list(SPLIT), np.round(np.array(list(SPLIT.values())) * trees).astype(int))
     label = random.normal(-10.5, 0.6, len(split))
@@ -87,7 +87,7 @@ def galaxies(trees: int, seed: int = 0, floor: float = -13.0) -> pd.DataFrame:
                 "group": np.arange(len(split)),
                 "label": label,
                 "zero_sfr": label == floor,
-                "at_floor": label == floor,
+                "censored": label == floor,
                 "map_file": "maps-099-000.h5",
                 "map_row": np.arange(len(split)),
             }
@@ -147,7 +147,7 @@ def _predicted(
 ) -> pd.DataFrame:
     truth = table["label"].to_numpy()
     predicted = truth + random.normal(0, sigma, len(truth)) if sigma else np.full(len(truth), mean)
-    names = ["galaxy", "snapshot", "subhalo_id", "view", "group", "split", "label", "at_floor"]
+    names = ["galaxy", "snapshot", "subhalo_id", "view", "group", "split", "label", "censored"]
     part = table[names].reset_index(drop=True)
     part.insert(0, "case", case)
     half = sigma or 0.6

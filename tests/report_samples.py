@@ -26,7 +26,7 @@ THESIS_CASES: dict[str, tuple[tuple[str, ...], Filter]] = {
     "composite": (FIELDS, Filter()),
     **{field: ((field,), Filter()) for field in FIELDS},
     **{f"blur{px}": (FIELDS, Filter(kind="gaussian", sigma=px)) for px in (3, 5, 10)},
-    **{f"structures{px}": (FIELDS, Filter(kind="structures", sigma=px)) for px in (3, 5, 10)},
+    **{f"structures{px}": (FIELDS, Filter(kind="high_pass", sigma=px)) for px in (3, 5, 10)},
 }
 BANDS = {"band3": (FIELDS, Filter(kind="band", sigma=3, sigma_max=5))}
 PIXELS = 16
@@ -82,7 +82,7 @@ def only(found: Study, cases: Container[str]) -> Study:
         for case, one in metrics["cases"].items()
         if case in cases or one["kind"] == "baseline" or "failed" in one
     }
-    for key in ("differences", "differences_above_floor"):
+    for key in ("differences", "differences_uncensored"):
         metrics[key] = {
             split: [one for one in pairs if one["a"] in cases and one["b"] in cases]
             for split, pairs in metrics[key].items()

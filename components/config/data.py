@@ -94,7 +94,7 @@ class ProjectionSettings(Section):
 
     fields: tuple[str, ...] = Field(("entropy", "mass", "temperature"), min_length=1)
     pixels: int = Field(256, ge=8, le=4096, description="a side")
-    width: Positive = Field(90.0, description="[width_unit] of the frame")
+    width: Positive = Field(90.0, description="[width_unit] of the field of view")
     width_unit: Literal["kpc", "ckpc/h"] = Field("kpc", description="physical, or comoving with h [11]")
     depth: Positive | None = Field(
         90.0, description="[width_unit] along the line of sight, in all; None: unlimited"
@@ -268,11 +268,11 @@ class ImageCatalogSettings(Section):
 class Filter(Section):
     """What a case keeps of the spatial information."""
 
-    kind: Literal["none", "gaussian", "structures", "band"] = Field(
+    kind: Literal["none", "gaussian", "high_pass", "band"] = Field(
         "none",
-        description="gaussian: blurred; structures: image minus its blur; band: blurred by sigma minus blurred by sigma_max",
+        description="gaussian: blurred; high_pass: image minus its blur; band: blurred by sigma minus blurred by sigma_max",
     )
-    sigma: Positive = Field(3.0, description="[unit] of the Gaussian, 1 px to the frame")
+    sigma: Positive = Field(3.0, description="[unit] of the Gaussian, 1 px to a side of the map")
     sigma_max: Positive | None = Field(None, description="[unit] of the wider Gaussian of a band")
     unit: Literal["px", "kpc"] = "px"
 
@@ -299,22 +299,22 @@ class Filter(Section):
     @property
     def signed(self) -> bool:
         """Whether what is left of a positive image has both signs: a difference from a blur."""
-        return self.kind in ("structures", "band")
+        return self.kind in ("high_pass", "band")
 
     def sigmas_px(self, pixels: int, pixel_kpc: float | None) -> tuple[float, ...]:
-        """Return the standard deviations [px] in a frame, the narrow one first.
+        """Return the standard deviations [px] in a map, the narrow one first.
 
         Parameters
         ----------
         pixels
-            A side of the frame.
+            A side of the map.
         pixel_kpc
             Side of a pixel [physical kpc]; None where it differs from galaxy to galaxy.
 
         Raises
         ------
         ValueError
-            One is under a pixel or over the frame, or is in kpc and pixels have no size in kpc.
+            One is under a pixel or over a side of the map, or is in kpc and pixels have no size in kpc.
         """
         if self.sigmas and self.unit == "kpc" and pixel_kpc is None:
             raise ValueError(
@@ -325,7 +325,7 @@ class Filter(Section):
             if not 1.0 <= sigma / px <= pixels:
                 raise ValueError(
                     f"filter.{name} {sigma:g} {self.unit} is {sigma / px:.3g} px; "
-                    f"expected 1 px to the frame's {pixels} px"
+                    f"expected 1 px to the map's {pixels} px"
                 )
         return tuple(sigma / px for sigma in self.sigmas)
 

@@ -72,11 +72,11 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _filters_fit_the_frame(self) -> Self:
-        frame = self.projection
-        pixel_kpc = frame.width / frame.pixels if frame.width_unit == "kpc" else None
+        drawn = self.projection
+        pixel_kpc = drawn.width / drawn.pixels if drawn.width_unit == "kpc" else None
         for case in self.cases:
             try:
-                case.filter.sigmas_px(frame.pixels, pixel_kpc)
+                case.filter.sigmas_px(drawn.pixels, pixel_kpc)
             except ValueError as error:
                 raise ValueError(f"cases: '{case.name}': {error}") from None
         return self

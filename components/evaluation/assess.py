@@ -20,8 +20,8 @@ from ssfr.components.statistics.scores import NAMES, Sample, gains, resampled_sc
 FORMAT = 2
 HELD_OUT = ("validation", "test", "promotion")
 POPULATIONS = {
-    "all": "every galaxy, censored ones (SFR = 0, or a label at the floor) included",
-    "above_floor": "without the censored galaxies, whose label is the floor (SFR = 0 among them)",
+    "all": "every galaxy, censored ones (SFR = 0, or a label as low as the floor) included",
+    "uncensored": "without the censored galaxies, whose label is the floor (SFR = 0 among them)",
 }
 BEST_CASE_RULES = {
     "validation": "the model with the lowest RMSE on the validation set (all galaxies)",
@@ -59,7 +59,7 @@ def assess(
     ----------
     predictions
         As predictions.parquet: case, seed, galaxy, group, split, label, predicted, lower, upper,
-        at_floor; every case has the same galaxies in the same order.
+        censored; every case has the same galaxies in the same order.
     extra
         As extra_predictions.parquet: the same for other seeds, milestones and the audit, with kind and key.
     galaxies
@@ -128,7 +128,7 @@ def assess(
         "beats_baselines_rule": BEATS_RULE,
         "differences_rule": differences.RULE,
         "differences": _differences(networks["all"], settings),
-        "differences_above_floor": _differences(networks["above_floor"], settings),
+        "differences_uncensored": _differences(networks["uncensored"], settings),
         "cases": cases,
     }
     audited = extra[extra["kind"] == "audit"]
@@ -138,7 +138,7 @@ def assess(
 
 
 def sets(galaxies: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Count the galaxies of each set, their groups, and how many have SFR = 0 or a floored label."""
+    """Count the galaxies of each set, their groups, and how many have SFR = 0 or a censored label."""
     counts = {}
     for name in ("train", *HELD_OUT):
         chosen = galaxies[galaxies["split"] == name]
@@ -146,7 +146,7 @@ def sets(galaxies: pd.DataFrame) -> dict[str, dict[str, int]]:
             "galaxies": len(chosen),
             "groups": int(chosen["group"].nunique()),
             "zero_sfr": int(chosen["zero_sfr"].sum()),
-            "at_floor": int(chosen["at_floor"].sum()),
+            "censored": int(chosen["censored"].sum()),
         }
     return counts
 
@@ -163,10 +163,10 @@ def group_word(galaxies: pd.DataFrame, settings: Settings) -> str:
 
 
 def _by_population(table: pd.DataFrame, split: str, work: Callable[[str], Found]) -> dict[str, Found]:
-    """Return population -> result of `work`, computed once where no galaxy of the set is at the floor."""
-    floored = bool(table.loc[table["split"] == split, "at_floor"].any())
+    """Return population -> result of `work`, computed once where no galaxy of the set is censored."""
+    any_censored = bool(table.loc[table["split"] == split, "censored"].any())
     of_all = work("all")
-    return {name: work(name) if name != "all" and floored else of_all for name in POPULATIONS}
+    return {name: work(name) if name != "all" and any_censored else of_all for name in POPULATIONS}
 
 
 def _score_set(
@@ -206,8 +206,8 @@ def _score_set(
 def sample_of(table: pd.DataFrame, split: str, population: str = "all") -> Sample:
     """Return the galaxies of one set and population out of a table of predictions."""
     chosen = table[table["split"] == split]
-    if population == "above_floor":
-        chosen = chosen[~chosen["at_floor"].astype(bool)]
+    if population == "uncensored":
+        chosen = chosen[~chosen["censored"].astype(bool)]
     columns = ("label", "predicted", "lower", "upper")
     truth, predicted, lower, upper = (chosen[column].to_numpy(np.float64) for column in columns)
     return Sample(truth, predicted, lower, upper, chosen["group"].to_numpy(np.int64))

@@ -12,7 +12,7 @@ from ssfr.components.imagesets.reader import MapReader
 
 PRIMARY = "primary"
 """Kind of the network whose scores are those of its case, and that is served."""
-_COLUMNS = ("galaxy", "snapshot", "subhalo_id", "view", "group", "split", "label", "at_floor")
+_COLUMNS = ("galaxy", "snapshot", "subhalo_id", "view", "group", "split", "label", "censored")
 
 Rows = npt.NDArray[np.int64]
 

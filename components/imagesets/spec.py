@@ -89,7 +89,7 @@ class ImageSpec(_Frozen):
         ------
         InputError
             A channel that is not among the fields, a filter smaller than a pixel or wider than the
-            frame or without its weight map, a combination of settings that has no meaning, or a case
+            map or without its weight map, a combination of settings that has no meaning, or a case
             that was not fitted.
         """
         where = f"case '{case.name}'"

@@ -78,7 +78,7 @@ def physical_channels(xp: Any, maps: Array, spec: ImageSpec) -> list[Array]:
     """Return the case's channels after its filter, before any stretch (float path).
 
     A filter acts on the physical map: on a mean X with the weights w of its pixels as blur(w X)/blur(w), on
-    fields that add up as blur(X). ``structures`` is the map minus its blur, signed.
+    fields that add up as blur(X). ``high_pass`` is the map minus its blur, signed.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def _filtered(layer: Array, blurs: list[Array], spec: ImageSpec) -> Array:
         return layer
     if spec.filter.kind == "gaussian":
         return blurs[0]
-    return (layer if spec.filter.kind == "structures" else blurs[0]) - blurs[-1]
+    return (layer if spec.filter.kind == "high_pass" else blurs[0]) - blurs[-1]
 
 
 def _eight_bit_case(xp: Any, picture: Array, spec: ImageSpec) -> Array:

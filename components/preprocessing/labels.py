@@ -70,7 +70,7 @@ def labels(sample: pd.DataFrame, settings: LabelSettings) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        With the sample's index: `label` [dex], `zero_sfr` (the quantity is 0), `at_floor` (the label was
+        With the sample's index: `label` [dex], `zero_sfr` (the quantity is 0), `censored` (the label was
         raised to the floor), `dropped`. Dropped rows have a NaN label.
 
     Raises
@@ -85,16 +85,16 @@ def labels(sample: pd.DataFrame, settings: LabelSettings) -> pd.DataFrame:
     zero = np.zeros(len(values), bool) if chosen.is_log10 else values == 0
     with np.errstate(divide="ignore"):
         label = values if chosen.is_log10 else np.log10(values)
-    at_floor = np.zeros(len(values), bool)
+    censored = np.zeros(len(values), bool)
     dropped = np.zeros(len(values), bool)
     if settings.zero_sfr == "floor" and np.isfinite(chosen.floor):
-        at_floor = label <= chosen.floor
+        censored = label <= chosen.floor
         label = np.maximum(label, chosen.floor)
     else:
         dropped = zero
         label = np.where(zero, np.nan, label)
     return pd.DataFrame(
-        {"label": label, "zero_sfr": zero, "at_floor": at_floor, "dropped": dropped}, index=sample.index
+        {"label": label, "zero_sfr": zero, "censored": censored, "dropped": dropped}, index=sample.index
     )
 
 

@@ -52,7 +52,7 @@ def run(
     Returns
     -------
     dict
-        The contents of ``preparation.json``: counts of galaxies, of SFR = 0, of labels at the floor, of
+        The contents of ``preparation.json``: counts of galaxies, of SFR = 0, of censored labels, of
         clipped pixels, and the sizes of the sets.
     """
     chosen = settings.preprocessing
@@ -95,7 +95,7 @@ def run(
         "without_map": int(drawn.attrs["without_map"]),
         "zero_sfr": int(labelled["zero_sfr"].sum()),
         "dropped_zero_sfr": int(labelled["dropped"].sum()),
-        "at_floor": int(galaxies["at_floor"].sum()),
+        "censored": int(galaxies["censored"].sum()),
         "groups": int(galaxies["group"].nunique()),
         "split": {name: int((galaxies["split"] == name).sum()) for name in SPLITS},
         "split_zero_sfr": {
@@ -107,7 +107,7 @@ def run(
     sizes = ", ".join(f"{count} {name}" for name, count in figures["split"].items())
     progress.say(
         f"{figures['galaxies']} galaxies in {figures['groups']} groups: {sizes}; SFR = 0: "
-        f"{figures['zero_sfr']} ({figures['dropped_zero_sfr']} dropped), at the floor: {figures['at_floor']}"
+        f"{figures['zero_sfr']} ({figures['dropped_zero_sfr']} dropped), censored: {figures['censored']}"
     )
     return figures
 

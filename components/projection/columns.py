@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ssfr.components.projection.backends import Clipped, Counts, backend
+from ssfr.components.projection.field_of_view import FieldOfView
 from ssfr.components.projection.fields import Cells, Field, Values, View, field_named
 from ssfr.components.projection.fields.gas import left_out, mass, radius
-from ssfr.components.projection.frame import Frame
 from ssfr.components.projection.largest import largest
 from ssfr.components.projection.layers import MASS, Layer, is_transformed
 
@@ -54,7 +54,7 @@ def draw_columns(
     cells: Cells,
     positions_kpc: NDArray[np.float64],
     view: View,
-    frame: Frame,
+    fov: FieldOfView,
 ) -> Columns:
     """Bring cells onto maps, in one pass of the kernel, and reduce the sums as each field declares.
 
@@ -69,7 +69,7 @@ def draw_columns(
         Particle fields that these need. Gas cells may be smoothed; particles are points.
     positions_kpc
         (3, cells) along the axes of the map.
-    view, frame
+    view, fov
         How the galaxy is seen, and what of it.
     """
     projection = view.projection
@@ -96,16 +96,16 @@ def draw_columns(
     if of_gas and projection.deposition == "smoothed":
         radii_kpc = radius(cells, view)
         support_kpc = (SUPPORT_RADII * radii_kpc).astype(np.float32)
-        sums, counts, clipped = drawn_by.smooth(at, support_kpc, stacked, frame, projection.threads)
+        sums, counts, clipped = drawn_by.smooth(at, support_kpc, stacked, fov, projection.threads)
     else:
-        sums, counts = drawn_by.project(at, stacked, frame, projection.threads)
+        sums, counts = drawn_by.project(at, stacked, fov, projection.threads)
     maps = {}
     for plan in plans:
-        maps[plan.layer.name] = _reduced(plan, sums, frame)
+        maps[plan.layer.name] = _reduced(plan, sums, fov)
         if plan.layer.weight not in ("", MASS):
             maps[plan.layer.weight] = sums[plan.weight].astype(np.float32)
     for name, values in maxima.items():
-        maps[name] = largest(positions_kpc, radii_kpc, values, frame)
+        maps[name] = largest(positions_kpc, radii_kpc, values, fov)
     return Columns(maps, counts._replace(bad=int(bad.sum())), clipped)
 
 
@@ -148,10 +148,10 @@ def _add_rows(
     return _Sums(layer, numerator, weight_row, len(rows) - 1)
 
 
-def _reduced(plan: _Sums, sums: NDArray[np.float64], frame: Frame) -> NDArray[np.float32]:
+def _reduced(plan: _Sums, sums: NDArray[np.float64], fov: FieldOfView) -> NDArray[np.float32]:
     layer, numerator, weight = plan.layer, sums[plan.numerator], sums[plan.weight]
     if not layer.weight:
-        area = frame.pixel_area_kpc2 if layer.reduction == "surface_density" else 1.0
+        area = fov.pixel_area_kpc2 if layer.reduction == "surface_density" else 1.0
         return (numerator / area).astype(np.float32)
     drawn: NDArray[Any] = np.full(numerator.shape, np.nan, np.float32)
     there = weight > 0

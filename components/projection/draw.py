@@ -13,8 +13,8 @@ from ssfr.components.config import ProjectionSettings, Settings
 from ssfr.components.errors import InputError
 from ssfr.components.projection.backends import Counts
 from ssfr.components.projection.columns import draw_columns
+from ssfr.components.projection.field_of_view import FieldOfView, field_of_view, physical_kpc
 from ssfr.components.projection.fields import MATTER, Matter, View, field_named
-from ssfr.components.projection.frame import Frame, frame_of, physical_kpc
 from ssfr.components.projection.layers import layers, particle_fields
 from ssfr.components.projection.orientation import (
     Axis,
@@ -62,7 +62,7 @@ class GalaxyMaps:
         of sight as `layers` says: sums, or means with NaN where there is no matter.
     fields, units
         Names and units along axis 0.
-    frame
+    field_of_view
         Field of view, in physical kpc.
     rotation
         (3, 3) from the axes of the box to those of the map: x right, y up, z towards the observer.
@@ -71,17 +71,17 @@ class GalaxyMaps:
     gas_cells
         Read for this galaxy.
     counts
-        Of these cells: used, outside the frame, and bad: some field is not defined in them (they are
+        Of these cells: used, outside the field of view, and bad: some field is not defined in them (they are
         used or outside all the same).
     edge_cells, lost_mass
-        Used cells that are spread beyond the frame too, and the mass that they have there, in the unit of
-        the mass map; 0 if cells are drawn as points.
+        Used cells that are spread beyond the field of view too, and the mass that they have there, in the
+        unit of the mass map; 0 if cells are drawn as points.
     """
 
     maps: NDArray[np.float32]
     fields: tuple[str, ...]
     units: tuple[str, ...]
-    frame: Frame
+    field_of_view: FieldOfView
     rotation: NDArray[np.float64]
     axis: Axis
     gas_cells: int
@@ -119,13 +119,13 @@ def draw_galaxy(
     Raises
     ------
     UnusableGalaxyError
-        No gas (in the frame), or numbers that cannot be: the galaxy is to be rejected.
+        No gas (in the field of view), or numbers that cannot be: the galaxy is to be rejected.
     InputError
         The source cannot be read, or lacks a field.
     """
     projection = settings.projection
     header = source.header(snapshot)
-    frame = frame_of(projection, header)
+    fov = field_of_view(projection, header)
     if place is None:
         place = places(source, snapshot, np.array([subhalo_id]), settings)[0]
     if not (np.isfinite(place.centre_ckpc_h).all() and np.isfinite(place.velocity_km_s).all()):
@@ -152,17 +152,17 @@ def draw_galaxy(
             if count == 0:
                 raise UnusableGalaxyError("no gas cells")
             cells, count = _within(place, cells, header)
-        columns = draw_columns(mine, cells, seen.positions_kpc(cells["position"]), seen, frame)
+        columns = draw_columns(mine, cells, seen.positions_kpc(cells["position"]), seen, fov)
         if matter == "gas":
             if columns.counts.used == 0:
-                raise UnusableGalaxyError("no gas cells in the frame")
+                raise UnusableGalaxyError("no gas cells in the field of view")
             gas_cells, counts, clipped = count, columns.counts, columns.clipped
         maps |= columns.maps
     return GalaxyMaps(
         np.stack([maps[layer.name] for layer in drawn]),
         tuple(layer.name for layer in drawn),
         tuple(layer.unit for layer in drawn),
-        frame,
+        fov,
         rotation,
         axis,
         gas_cells,

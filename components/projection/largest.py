@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ssfr.components.projection.frame import Frame
+from ssfr.components.projection.field_of_view import FieldOfView
 
 _AT_ONCE = 1 << 21
 """Pixels of cells that are in memory at a time."""
@@ -15,7 +15,7 @@ def largest(
     positions_kpc: NDArray[np.floating],
     radii_kpc: NDArray[np.floating],
     values: NDArray[np.float64],
-    frame: Frame,
+    fov: FieldOfView,
 ) -> NDArray[np.float32]:
     """Return in each pixel the largest value of the cells in it; NaN where there is none.
 
@@ -24,12 +24,12 @@ def largest(
     Parameters
     ----------
     positions_kpc
-        (3, cells) [kpc, physical] from the centre of the frame, line of sight along z.
+        (3, cells) [kpc, physical] from the centre of the field of view, line of sight along z.
     radii_kpc
         (cells,) of the spheres; 0: points.
     values
         (cells,); NaN does not count.
-    frame
+    fov
         What is drawn.
 
     Returns
@@ -37,11 +37,11 @@ def largest(
     ndarray
         (pixels, pixels) float32, row y and column x.
     """
-    side, half = frame.pixels, 0.5 * frame.width_kpc
-    scale = frame.bins / frame.width_kpc
+    side, half = fov.pixels, 0.5 * fov.width_kpc
+    scale = fov.bins / fov.width_kpc
     column, row = (positions_kpc[:2] + half) * scale
     radius = radii_kpc * scale
-    kept = np.isfinite(values) & (np.abs(positions_kpc[2]) <= 0.5 * frame.depth_kpc)
+    kept = np.isfinite(values) & (np.abs(positions_kpc[2]) <= 0.5 * fov.depth_kpc)
     kept &= (column > -radius) & (column < side + radius) & (row > -radius) & (row < side + radius)
     column, row, radius, values = (each[kept] for each in (column, row, radius, values))
     reach = np.ceil(radius).astype(np.int64)

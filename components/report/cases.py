@@ -1,4 +1,4 @@
-"""What the cases of a run are: the composite, single channels, blurs, structures, bands."""
+"""What the cases of a run are: the composite, single channels, blurs, high-pass filters, bands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class CaseGroups:
         The case of several channels without a filter; None: there is none.
     channels
         Cases of one channel without a filter.
-    gaussians, structures, bands
+    gaussians, high_passes, bands
         Cases with a filter.
     """
 
@@ -31,7 +31,7 @@ class CaseGroups:
     composite: str | None
     channels: tuple[str, ...]
     gaussians: tuple[str, ...]
-    structures: tuple[str, ...]
+    high_passes: tuple[str, ...]
     bands: tuple[str, ...]
 
     @classmethod
@@ -50,7 +50,7 @@ class CaseGroups:
             composite=max(several, key=lambda case: len(specs[case].channels), default=None),
             channels=tuple(case for case in unfiltered if len(specs[case].channels) == 1),
             gaussians=filtered("gaussian"),
-            structures=filtered("structures"),
+            high_passes=filtered("high_pass"),
             bands=filtered("band"),
         )
 

@@ -23,7 +23,7 @@ from ssfr.components.report.style import (
     styled,
 )
 
-_FAMILIES = {"blurs": (BLUE, "o"), "structures": (VERMILION, "D"), "bands": (GREEN, "s")}
+_FAMILIES = {"blurs": (BLUE, "o"), "high-pass": (VERMILION, "D"), "bands": (GREEN, "s")}
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def audit_chart(
 def scale_sweep(
     sweep: Sequence[Scaled], unfiltered: tuple[str, tuple[float, float, float]] | None, unit: str
 ) -> Figure:
-    """Draw r against the scale of the filter, for blurs, structures and bands.
+    """Draw r against the scale of the filter, for blurs, high-pass filters and bands.
 
     Parameters
     ----------

@@ -59,7 +59,7 @@ def _data(study: Study) -> list[str]:
         "|---|---|---|---|---|",
     ]
     for name, counts in study.metrics["sets"].items():
-        cells = (counts[key] for key in ("galaxies", "groups", "zero_sfr", "at_floor"))
+        cells = (counts[key] for key in ("galaxies", "groups", "zero_sfr", "censored"))
         lines.append(f"| {SET_NAMES[name]} | {' | '.join(map(str, cells))} |")
     return lines
 

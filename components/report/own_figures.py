@@ -41,7 +41,7 @@ def sweep(study: Study) -> list[Scaled]:
     """Return r of the shown set for every case with a filter, by family and scale."""
     families = {
         "blurs": study.cases.gaussians,
-        "structures": study.cases.structures,
+        "high-pass": study.cases.high_passes,
         "bands": study.cases.bands,
     }
     return [
@@ -113,7 +113,7 @@ def _differences(study: Study) -> ReportFigure | Absent:
 def _sweep(study: Study) -> ReportFigure | Absent:
     title = TITLES["scale_sweep"]
     found = sweep(study)
-    filtered = (*study.cases.gaussians, *study.cases.structures, *study.cases.bands)
+    filtered = (*study.cases.gaussians, *study.cases.high_passes, *study.cases.bands)
     units = {study.cases.specs[case].filter.unit for case in filtered}
     if len(found) < 2 or len(units) > 1:
         reason = (
@@ -130,9 +130,9 @@ def _sweep(study: Study) -> ReportFigure | Absent:
         "scale_sweep",
         title,
         f"r on the {SET_NAMES[study.shown_set]} set, all galaxies, against the scale σ of the filter, "
-        f"{study.metrics['confidence']:.0%} intervals. Blurs keep what is larger than σ, structures what is "
-        "smaller, bands what is between their two scales. Points are shifted a little where they would "
-        "cover each other.",
+        f"{study.metrics['confidence']:.0%} intervals. Blurs keep what is larger than σ, high-pass "
+        "filters what is smaller, bands what is between their two scales. Points are shifted a little where "
+        "they would cover each other.",
         comparison.scale_sweep(found, reference, units.pop()),
     )
 

@@ -133,7 +133,7 @@ def _scores(study: Study, found: Mapping[str, Table]) -> dict[str, list[dict[str
     return {
         SET_NAMES[split]: [
             _table(study, found[name])
-            for name in (f"scores_{split}", f"scores_{split}_above_floor")
+            for name in (f"scores_{split}", f"scores_{split}_uncensored")
             if name in found
         ]
         for split in tables.shown_sets(study)

@@ -151,10 +151,11 @@ def caveats(study: Study) -> list[str]:
         )
     if not counts["validation"]["galaxies"]:
         found.append("There is no validation set: nothing was chosen on held-out galaxies.")
-    if test["at_floor"]:
+    if test["censored"]:
         found.append(
-            f"{test['at_floor']} of the {test['galaxies']} {SET_NAMES[study.shown_set]} galaxies are "
-            f"censored (label at the floor, {study.target.floor:g}): scores are given with and without them."
+            f"{test['censored']} of the {test['galaxies']} {SET_NAMES[study.shown_set]} galaxies are "
+            f"censored (SFR = 0, or a label as low as the floor, {study.target.floor:g}): scores are "
+            "given with and without them."
         )
     if "baseline_cells" not in study.metrics["cases"]:
         found.append("The data have no count of gas cells: that baseline is left out.")

@@ -19,7 +19,7 @@ SMALL_GROUPS = 100
 """Fewer independent groups than this in the test set, and the page says that the sample is small."""
 
 SET_NAMES = {"train": "training", "validation": "validation", "test": "test", "promotion": "promotion"}
-POPULATION_NAMES = {"all": "", "above_floor": ", galaxies above the floor"}
+POPULATION_NAMES = {"all": "", "uncensored": ", uncensored galaxies"}
 """What cases are compared on, after the name of the set."""
 
 

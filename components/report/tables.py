@@ -114,8 +114,8 @@ def _all(study: Study) -> Iterator[Table]:
     yield _snapshots(study)
     for split in shown_sets(study):
         yield _scores(study, split, "all")
-        if study.metrics["sets"][split]["at_floor"]:
-            yield _scores(study, split, "above_floor")
+        if study.metrics["sets"][split]["censored"]:
+            yield _scores(study, split, "uncensored")
     for case in study.models:
         yield _gains(study, case)
     yield from _differences(study)
@@ -162,9 +162,9 @@ def _scores(study: Study, split: str, population: str) -> Table:
         return float("inf") if value is None else value
 
     ordered = sorted(cases, key=rmse)
-    found = f"All {counts['galaxies']} galaxies, {_floored(counts)}"
-    if population == "above_floor":
-        found = f"Only the {counts['galaxies'] - counts['at_floor']} galaxies above the floor"
+    found = f"All {counts['galaxies']} galaxies, {_censored(counts)}"
+    if population == "uncensored":
+        found = f"Only the {counts['galaxies'] - counts['censored']} uncensored galaxies"
     return Table(
         f"scores_{split}" if population == "all" else f"scores_{split}_{population}",
         f"{SET_NAMES[split].capitalize()} set. {found}; coverage should be {study.metrics['interval']:.0%}.",
@@ -267,7 +267,7 @@ def _audit(study: Study) -> Iterator[Table]:
 
 
 def _sweep(study: Study) -> Iterator[Table]:
-    cases = (*study.cases.gaussians, *study.cases.structures, *study.cases.bands)
+    cases = (*study.cases.gaussians, *study.cases.high_passes, *study.cases.bands)
     if not cases:
         return
     rows: list[tuple[Cell, ...]] = []
@@ -286,7 +286,7 @@ def _sweep(study: Study) -> Iterator[Table]:
 
 
 def _sets(study: Study) -> Table:
-    counted = ("galaxies", "groups", "zero_sfr", "at_floor")
+    counted = ("galaxies", "groups", "zero_sfr", "censored")
     return Table(
         "sets",
         f"Galaxies of each set; groups are {study.groups}.",
@@ -298,7 +298,7 @@ def _sets(study: Study) -> Table:
     )
 
 
-def _floored(counts: Mapping[str, int]) -> str:
-    if not counts["at_floor"]:
+def _censored(counts: Mapping[str, int]) -> str:
+    if not counts["censored"]:
         return "none of them censored"
-    return f"{counts['at_floor']} censored ({counts['zero_sfr']} with SFR = 0) included"
+    return f"{counts['censored']} censored ({counts['zero_sfr']} with SFR = 0) included"

@@ -32,13 +32,13 @@ def thesis_figures(study: Study, reader: MapReader) -> Iterator[ReportFigure | A
     for number, cases, what in (
         ("4.3", study.cases.channels, "single channels"),
         ("4.4", study.cases.gaussians, "blurs"),
-        ("4.5", study.cases.structures, "structures"),
+        ("4.5", study.cases.high_passes, "structures"),
     ):
         yield _cases(study, number, cases, what)
     for number, case, what in (
         ("4.6", study.cases.of_mass, "a single channel"),
         ("4.7", next(reversed(study.cases.gaussians), None), "a blur"),
-        ("4.8", next(iter(study.cases.structures), None), "structures"),
+        ("4.8", next(iter(study.cases.high_passes), None), "structures"),
     ):
         yield _gallery(study, reader, number, case, what)
 
@@ -53,7 +53,7 @@ def ssfr_per_yr(study: Study) -> pd.Series:
 
 def floor(study: Study) -> float | None:
     """Return the value to which labels were raised, in their unit; None where none was."""
-    raised = bool(study.galaxies["at_floor"].any())
+    raised = bool(study.galaxies["censored"].any())
     return study.target.floor if raised else None
 
 
@@ -107,7 +107,7 @@ def _examples(study: Study, reader: MapReader) -> Iterator[ReportFigure | Absent
             gallery.channels_of(row, reader, cases.specs[cases.composite]),
         )
     yield _gallery(study, reader, "3.3", cases.main, "images")
-    for number, group, what in (("3.4", cases.gaussians, "blurs"), ("3.5", cases.structures, "structures")):
+    for number, group, what in (("3.4", cases.gaussians, "blurs"), ("3.5", cases.high_passes, "structures")):
         yield filters(study, reader, group, f"Figure {number}: {what}", f"figure_{_file(number)}_{what}")
 
 

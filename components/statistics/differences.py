@@ -34,7 +34,7 @@ def shown_set(metrics: Mapping[str, Any]) -> str:
 def compared(metrics: Mapping[str, Any], split: str) -> tuple[str, list[dict[str, Any]]]:
     """Return the galaxies of a set that cases are compared on, and their differences there.
 
-    Galaxies at the floor are left out where there are any: their lack of gas sets them apart from the
+    Censored galaxies are left out where there are any: their lack of gas sets them apart from the
     others under any law of star formation, and would raise r in every case.
 
     Parameters
@@ -47,13 +47,13 @@ def compared(metrics: Mapping[str, Any], split: str) -> tuple[str, list[dict[str
     Returns
     -------
     population
-        "above_floor" or "all".
+        "uncensored" or "all".
     differences
         Records as `pairs` makes them.
     """
-    floored = metrics["sets"][split]["at_floor"] > 0
-    key = "differences_above_floor" if floored else "differences"
-    return "above_floor" if floored else "all", metrics.get(key, {}).get(split, [])
+    any_censored = metrics["sets"][split]["censored"] > 0
+    key = "differences_uncensored" if any_censored else "differences"
+    return "uncensored" if any_censored else "all", metrics.get(key, {}).get(split, [])
 
 
 def exchanged(difference: Mapping[str, Any]) -> dict[str, Any]:

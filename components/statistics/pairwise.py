@@ -50,7 +50,7 @@ class PairwiseR:
         shown = shown_set(metrics)
         chooses = "validation" if metrics["sets"]["validation"]["galaxies"] else shown
         population, differences = compared(metrics, shown)
-        key = "differences" if population == "all" else "differences_above_floor"
+        key = "differences" if population == "all" else "differences_uncensored"
         models = {
             name: case
             for name, case in metrics["cases"].items()

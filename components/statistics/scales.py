@@ -9,7 +9,7 @@ from typing import Any
 from ssfr.components.statistics.pairwise import PairwiseR
 
 _RANGES: dict[str, Callable[[Mapping[str, Any]], tuple[float, float]]] = {
-    "structures": lambda one: (0.0, one["sigma"]),
+    "high_pass": lambda one: (0.0, one["sigma"]),
     "band": lambda one: (one["sigma"], one["sigma_max"]),
     "gaussian": lambda one: (one["sigma"], math.inf),
 }

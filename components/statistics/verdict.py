@@ -1,4 +1,4 @@
-"""The study's verdict: is the label predicted at all, by which property, and by structure of which scale."""
+"""The study's verdict: is the label predicted at all, by which property, and by which scales."""
 
 from __future__ import annotations
 
@@ -80,8 +80,8 @@ def _prediction(study: PairwiseR, leader: str) -> Finding:
     score = study.scores[leader]
     r = score["r"]
     galaxies = f"{score['galaxies']} galaxies of the {study.shown} set"
-    if study.population == "above_floor":
-        galaxies += " above the floor"
+    if study.population == "uncensored":
+        galaxies = f"uncensored {galaxies}"
     chosen = " on the validation set" if study.chooses == "validation" else ""
     if r["value"] is not None and r["lower"] is None:
         text = f"{leader} has r = {_interval(r)} on {galaxies}: too few independent ones for an interval."
@@ -160,7 +160,7 @@ def _scale(study: PairwiseR, channels: tuple[str, ...]) -> list[Finding]:
     filtered = [
         study.filters[case]
         for case in study.models
-        if study.channels[case] == channels and study.filters[case]["kind"] in ("gaussian", "structures")
+        if study.channels[case] == channels and study.filters[case]["kind"] in ("gaussian", "high_pass")
     ]
     units = {one["unit"] for one in filtered}
     if len(units) != 1:  # none at all, or widths that can't be put in an order
@@ -171,7 +171,7 @@ def _scale(study: PairwiseR, channels: tuple[str, ...]) -> list[Finding]:
     losses = []
     for sigma in sorted({one["sigma"] for one in filtered}):
         blurred = study.find(channels, "gaussian", sigma)
-        high_pass = study.find(channels, "structures", sigma)
+        high_pass = study.find(channels, "high_pass", sigma)
         if blurred and high_pass:
             pairs[sigma] = study.differences[high_pass, blurred]
         elif unfiltered and blurred:

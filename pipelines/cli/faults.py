@@ -109,14 +109,14 @@ def _pixels(settings: Settings) -> str:
 
 def _differences(settings: Settings) -> str:
     how = "wraps around in 8 bits" if _is_picture(settings) else "signed, in float32"
-    return f"{how} {_named(settings, ('structures', 'band'))}"
+    return f"{how} {_named(settings, ('high_pass', 'band'))}"
 
 
 def _blur(settings: Settings) -> str:
     how = "PIL's boxes, on the stretched 8-bit picture"
     if not _is_picture(settings):
         how = "a Gaussian on the map, before the stretch"
-    return f"{how} {_named(settings, ('gaussian', 'structures', 'band'))}"
+    return f"{how} {_named(settings, ('gaussian', 'high_pass', 'band'))}"
 
 
 def _frame(settings: Settings) -> str:
@@ -237,7 +237,7 @@ FAULTS = (
     ),
     Fault(
         11,
-        "the frame is comoving: a galaxy at z = 0.126 looks 12.6% larger",
+        "the field of view is comoving: a galaxy at z = 0.126 looks 12.6% larger",
         ("projection.width_unit",),
         _frame,
     ),

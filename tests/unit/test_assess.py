@@ -75,12 +75,12 @@ def test_gains_are_differences_of_scores_on_the_same_galaxies():
 def test_scores_are_given_with_and_without_the_floored_galaxies():
     table = galaxies(150)
     predicted = predictions(table, SCATTER)
-    floored = predicted["at_floor"] & (predicted["case"] == "composite")
+    floored = predicted["censored"] & (predicted["case"] == "composite")
     predicted.loc[floored, "predicted"] += 3.0
     found = assessed(predicted, table)["cases"]["composite"]["scores"]["test"]
     counts = sets(table)["test"]
-    assert found["all"]["galaxies"] - found["above_floor"]["galaxies"] == counts["at_floor"] > 0
-    assert found["all"]["rmse"]["value"] > 2 * found["above_floor"]["rmse"]["value"]
+    assert found["all"]["galaxies"] - found["uncensored"]["galaxies"] == counts["censored"] > 0
+    assert found["all"]["rmse"]["value"] > 2 * found["uncensored"]["rmse"]["value"]
 
 
 def test_an_empty_set_has_null_scores():
@@ -128,7 +128,7 @@ def test_everything_is_plain_json(whole):
 def test_every_pair_of_models_is_compared_on_every_set(whole):
     models = [case for case in TEN_CASES if case != "blur5"]
     for split in HELD_OUT:
-        for population in ("differences", "differences_above_floor"):
+        for population in ("differences", "differences_uncensored"):
             found = {(one["a"], one["b"], one["metric"]) for one in whole[population][split]}
             assert len(found) == len(models) * (len(models) - 1)  # two metrics, each pair once
 

@@ -32,7 +32,7 @@ from ssfr.components.errors import InputError
 from ssfr.components.imagesets.safe_image import IDENTITY
 from ssfr.components.projection.backends import Counts
 from ssfr.components.projection.draw import GalaxyMaps
-from ssfr.components.projection.frame import Frame
+from ssfr.components.projection.field_of_view import FieldOfView
 from ssfr.components.serving.client.client import ModelClient
 from ssfr.components.serving.client.inputs import Accepted, read_inputs
 from ssfr.components.simulation import Header
@@ -346,9 +346,9 @@ def test_what_is_served_has_the_unit_of_the_models_label(unit, shown):
 
 def test_files_beside_maps_that_are_drawn_already_are_refused():
     header = Header(99, 0.7, 0.0, 1.0, omega_matter=0.3, omega_lambda=0.7, box_ckpc_h=35000.0)
-    frame, counts = Frame(90.0, 90.0, 4, 4.0), Counts(8, 0, 0)
+    fov, counts = FieldOfView(90.0, 90.0, 4, 4.0), Counts(8, 0, 0)
     mass = np.ones((1, 4, 4), np.float32)
-    arrays = GalaxyMaps(mass, ("mass",), ("Msun",), frame, np.eye(3), "gas", 8, counts, 0, 0.0)
+    arrays = GalaxyMaps(mass, ("mass",), ("Msun",), fov, np.eye(3), "gas", 8, counts, 0, 0.0)
     drawn = ssfr.Maps(arrays, header, 0, map_identity(("mass",), 4))
     assert as_inputs([drawn, drawn]).names == ("Snap99ID0", "Snap99ID0")
     with pytest.raises(InputError, match=r"^other\.h5: a file beside maps that are drawn already"):

@@ -31,11 +31,11 @@ def test_recommended_preset_is_the_defaults_but_for_its_cases():
 
 
 def test_recommended_scales_leave_no_gap():
-    """What structures, bands and the widest blur keep adds up to the whole map."""
+    """What high-pass filters, bands and the widest blur keep adds up to the whole map."""
     cases = load_settings(preset_path("recommended")).cases
     assert [case.name for case in cases[:4]] == ["composite", "entropy", "mass", "temperature"]
     parts = [case.filter for case in cases[4:8]]
-    assert [part.kind for part in parts] == ["structures", "band", "band", "gaussian"]
+    assert [part.kind for part in parts] == ["high_pass", "band", "band", "gaussian"]
     assert {case.filter.unit for case in cases[4:]} == {"kpc"}
     ends = [part.sigmas[-1] for part in parts[:-1]]
     assert ends == [part.sigmas[0] for part in parts[1:]] == [1, 3, 10]
@@ -48,7 +48,7 @@ def test_thesis_preset_has_the_ten_image_sets():
         ("composite", composite, "none", ()),
         *((field, (field,), "none", ()) for field in composite),
         *((f"blur{px}", composite, "gaussian", (px,)) for px in (3, 5, 10)),
-        *((f"structures{px}", composite, "structures", (px,)) for px in (3, 5, 10)),
+        *((f"structures{px}", composite, "high_pass", (px,)) for px in (3, 5, 10)),
     }
     assert {case.filter.unit for case in cases} == {"px"}
 
@@ -90,23 +90,23 @@ def test_thesis_preset_keeps_the_faults():
         ),
         (
             {"cases": [{"name": "m", "filter": {"kind": "wavelet"}}]},
-            "no choice 'wavelet' (known: band, gaussian, none, structures)",
+            "no choice 'wavelet' (known: band, gaussian, high_pass, none)",
         ),
         (
             {"cases": [{"name": "m", "filter": {"kind": "gaussian", "sigma": 0.5}}]},
-            "cases: 'm': filter.sigma 0.5 px is 0.5 px; expected 1 px to the frame's 256 px",
+            "cases: 'm': filter.sigma 0.5 px is 0.5 px; expected 1 px to the map's 256 px",
         ),
         (
-            {"cases": [{"name": "m", "filter": {"kind": "structures", "sigma": 0.3, "unit": "kpc"}}]},
-            "cases: 'm': filter.sigma 0.3 kpc is 0.853 px; expected 1 px to the frame's 256 px",
+            {"cases": [{"name": "m", "filter": {"kind": "high_pass", "sigma": 0.3, "unit": "kpc"}}]},
+            "cases: 'm': filter.sigma 0.3 kpc is 0.853 px; expected 1 px to the map's 256 px",
         ),
         (
             {"cases": [{"name": "m", "filter": {"kind": "gaussian", "sigma": 91, "unit": "kpc"}}]},
-            "is 259 px; expected 1 px to the frame's 256 px",
+            "is 259 px; expected 1 px to the map's 256 px",
         ),
         (
             {"cases": [{"name": "m", "filter": {"kind": "band", "sigma": 3, "sigma_max": 300}}]},
-            "filter.sigma_max 300 px is 300 px; expected 1 px to the frame's 256 px",
+            "filter.sigma_max 300 px is 300 px; expected 1 px to the map's 256 px",
         ),
         (
             {"cases": [{"name": "m", "filter": {"kind": "band", "sigma": 5, "sigma_max": 5}}]},

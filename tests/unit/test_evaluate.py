@@ -35,7 +35,7 @@ PIXELS = 32
 CASES = ("composite", "mass")
 COLUMNS = [
     "case", "seed", "galaxy", "snapshot", "subhalo_id", "view", "group", "split", "label",
-    "at_floor", "predicted", "lower", "upper",
+    "censored", "predicted", "lower", "upper",
 ]  # fmt: skip
 
 
@@ -259,7 +259,7 @@ def test_an_image_catalogue_has_no_baseline_of_cells(tmp_path):
     table = table.assign(
         galaxy=[f"run-{i % 2}/a long folder of faces, $x^2/face_{i:03d}" for i in range(40)],
         snapshot=0, subhalo_id=np.arange(40), view=0, group=np.arange(40), in_tree=False,
-        zero_sfr=False, at_floor=False, gas_cells_used=0,
+        zero_sfr=False, censored=False, gas_cells_used=0,
     )  # fmt: skip
     table.loc[::7, "split"] = "promotion"
     table.to_parquet(prepared_dir / "galaxies.parquet")

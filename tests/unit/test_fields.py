@@ -16,9 +16,9 @@ from ssfr.components.imagesets.transform import gaussian_matrix, physical_channe
 from ssfr.components.projection import project
 from ssfr.components.projection.columns import draw_columns
 from ssfr.components.projection.draw import draw_galaxy
+from ssfr.components.projection.field_of_view import FieldOfView
 from ssfr.components.projection.fields import View, field_named
 from ssfr.components.projection.fields.registry import own_fields
-from ssfr.components.projection.frame import Frame
 from ssfr.components.projection.largest import largest
 from ssfr.components.projection.layers import layers
 from ssfr.components.projection.map_files import map_identity
@@ -58,8 +58,8 @@ def draw(particles, seen, *names, width=20.0, pixels=20):
     wanted = [layer for layer in layers(settings) if not layer.is_weight]
     matter = field_named(names[0]).matter
     wanted = [layer for layer in wanted if layer.matter == matter]
-    frame = Frame(width, np.inf, pixels, pixels)
-    return draw_columns(wanted, particles, seen.positions_kpc(particles["position"]), seen, frame).maps
+    fov = FieldOfView(width, np.inf, pixels, pixels)
+    return draw_columns(wanted, particles, seen.positions_kpc(particles["position"]), seen, fov).maps
 
 
 def ring(axis, speed, radius, count=3600):
@@ -220,9 +220,9 @@ def test_a_reduction_of_a_field_that_is_not_drawn_is_refused():
 
 
 def test_the_largest_value_of_spheres_that_overlap():
-    frame = Frame(10.0, 4.0, 10, 10)
+    fov = FieldOfView(10.0, 4.0, 10, 10)
     positions = np.array([[0.5, 0.5, -4.5, 0.5], [0.5, 2.5, -4.5, 0.5], [0.0, 0.0, 0.0, 3.0]])
-    drawn = largest(positions, np.array([1.2, 2.2, 0.0, 5.0]), np.array([5.0, 3.0, 7.0, 99.0]), frame)
+    drawn = largest(positions, np.array([1.2, 2.2, 0.0, 5.0]), np.array([5.0, 3.0, 7.0, 99.0]), fov)
     assert drawn[5, 5] == 5 and drawn[6, 5] == 5 and drawn[7, 5] == 3 and drawn[0, 0] == 7
     assert drawn[9, 5] == 3 and np.isnan(drawn[2, 5])  # the fourth lies outside the depth
     assert np.isfinite(drawn).sum() == 1 + len({*disc(5, 5, 1.2), *disc(5, 7, 2.2)})
@@ -338,7 +338,7 @@ def test_maps_of_everything_hold_what_the_catalogue_says(written, forming):
     names = ["star_formation_rate", "stellar_mass", "gas_mass", "SubhaloMassType"]
     catalogue = {name: values[forming] for name, values in source.subhalos(95, names).items()}
     msun = 1e10 / header.h
-    area = drawn.frame.pixel_area_kpc2
+    area = drawn.field_of_view.pixel_area_kpc2
     assert maps["star_formation_rate"].sum() * area == pytest.approx(
         catalogue["star_formation_rate"], rel=1e-5
     )
@@ -381,7 +381,7 @@ def test_gas_is_drawn_of_the_aperture_of_the_label(written, forming, gas_of):
     )
     names = ["inner_star_formation_rate", "inner_gas_mass", "star_formation_rate", "gas_cells"]
     catalogue = {name: values[forming] for name, values in source.subhalos(95, names).items()}
-    total = maps["star_formation_rate"].sum() * drawn.frame.pixel_area_kpc2
+    total = maps["star_formation_rate"].sum() * drawn.field_of_view.pixel_area_kpc2
     assert total == pytest.approx(catalogue["inner_star_formation_rate"], rel=1e-3)
     assert total < 0.99 * catalogue["star_formation_rate"]
     assert 0 < drawn.gas_cells < catalogue["gas_cells"]

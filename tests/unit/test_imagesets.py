@@ -56,13 +56,13 @@ def test_the_default_channels_are_refused_for_pictures_with_those_they_have() ->
 
 @pytest.mark.parametrize(("sigma", "unit"), [(0.5, "px"), (25.0, "px"), (2.0, "kpc"), (91.0, "kpc")])
 def test_a_filter_under_a_pixel_or_over_the_frame_is_refused(sigma: float, unit: str) -> None:
-    with pytest.raises(InputError, match=r"case 'c': filter.sigma .*expected 1 px to the frame's 24 px"):
+    with pytest.raises(InputError, match=r"case 'c': filter.sigma .*expected 1 px to the map's 24 px"):
         build(kind="gaussian", sigma=sigma, unit=unit)
 
 
 @pytest.mark.parametrize("sigma_max", [25.0, 400.0])
 def test_the_wider_scale_of_a_band_must_fit_the_frame_too(sigma_max: float) -> None:
-    with pytest.raises(InputError, match=r"case 'c': filter.sigma_max .*expected 1 px to the frame's 24 px"):
+    with pytest.raises(InputError, match=r"case 'c': filter.sigma_max .*expected 1 px to the map's 24 px"):
         build(kind="band", sigma_max=sigma_max)
 
 

@@ -30,7 +30,7 @@ def test_zero_and_faint_labels_are_raised_to_the_floor_and_marked(sample: pd.Dat
     result = labels(sample, LabelSettings())
     assert result["label"].tolist() == [pytest.approx(-10), -13, -13, -13]
     assert result["zero_sfr"].tolist() == [False, True, False, False]
-    assert result["at_floor"].tolist() == [False, True, True, True]
+    assert result["censored"].tolist() == [False, True, True, True]
     assert not result["dropped"].any()
 
 
@@ -38,7 +38,7 @@ def test_zero_is_dropped_on_request_and_faint_labels_are_kept_as_they_are(sample
     result = labels(sample, LabelSettings(zero_sfr="drop"))
     assert result["dropped"].tolist() == [False, True, False, False]
     assert result["zero_sfr"].sum() == 1
-    assert not result["at_floor"].any()
+    assert not result["censored"].any()
     assert result["label"].dropna().tolist() == pytest.approx([-10, -14, -13])
 
 
@@ -67,7 +67,7 @@ def test_every_registered_label_is_the_logarithm_of_its_column() -> None:
         sample = pd.DataFrame({"snapshot": 99, "subhalo_id": [0, 1], column: values})
         found = labels(sample, LabelSettings(quantity=label.name, mass="total"))
         np.testing.assert_allclose(found["label"], np.log10(values))
-        assert not found["at_floor"].any()
+        assert not found["censored"].any()
         low, high = label.plausible
         assert low < high
         assert label.floor <= high

@@ -209,7 +209,7 @@ def test_the_thesis_maps_are_sums_of_logarithms_in_code_units(written, galaxies)
     assert maps.maps[1].sum() == pytest.approx(mass[inside].sum() * h / 1e10, rel=1e-5)
     assert maps.maps[2].sum() == pytest.approx(np.log10(kelvin[inside]).sum(), rel=1e-5)
     assert not np.isnan(maps.maps).any()
-    assert maps.frame.bins == pytest.approx(0.99 * PIXELS)
+    assert maps.field_of_view.bins == pytest.approx(0.99 * PIXELS)
 
 
 def test_masked_star_forming_gas_keeps_its_mass_but_not_its_temperature(written, galaxies):
@@ -270,7 +270,7 @@ def test_smoothed_maps_are_of_cells_over_three_of_their_radii_each(written, gala
     density = source.gas(snapshot, "subhalo", subhalo, ["Density"])["Density"].astype(float)
     volume = mass / (density * 1e10 * header.h**2 * (1 + header.redshift) ** 3)
     support, weights = 3 * np.cbrt(3 * volume / (4 * np.pi)), np.stack([mass, mass * kelvin])
-    expected, _, _ = backend("reference").smooth(np.stack([x, y, z]), support, weights, maps.frame)
+    expected, _, _ = backend("reference").smooth(np.stack([x, y, z]), support, weights, maps.field_of_view)
     np.testing.assert_allclose(maps.maps[1], expected[0], rtol=2e-3, atol=1e-3 * expected[0].max())
     assert (expected[0] == 0).any()
     np.testing.assert_array_equal(np.isnan(maps.maps[2]), expected[0] == 0)
@@ -308,10 +308,10 @@ def test_a_comoving_frame_shrinks_with_redshift_and_a_physical_one_does_not(writ
     header = source.header(95)
     galaxy = tuple(int(earlier.iloc[0][name]) for name in ("snapshot", "subhalo_id", "halo_id"))
     comoving = draw_galaxy(source, *galaxy, settings_with(width=60, depth=30, width_unit="ckpc/h"))
-    assert comoving.frame.width_kpc == pytest.approx(60 / header.h / (1 + header.redshift))
-    assert comoving.frame.depth_kpc == pytest.approx(30 / header.h / (1 + header.redshift))
+    assert comoving.field_of_view.width_kpc == pytest.approx(60 / header.h / (1 + header.redshift))
+    assert comoving.field_of_view.depth_kpc == pytest.approx(30 / header.h / (1 + header.redshift))
     physical = draw_galaxy(source, *galaxy, settings_with(width=60))
-    assert physical.frame.width_kpc == 60
+    assert physical.field_of_view.width_kpc == 60
 
 
 @pytest.mark.parametrize(("deposition", "close"), [("point", 1e-6), ("smoothed", 2e-3)])
@@ -650,7 +650,7 @@ def endless(values):
         ("Masses", lambda values: -values, "gas cells have an impossible mass"),
         ("Density", lambda values: 0 * values, "gas cells have an impossible density"),
         ("InternalEnergy", endless, "gas cells have an impossible internal_energy"),
-        ("Coordinates", lambda values: np.mod(values + 10_000, 35_000), "no gas cells in the frame"),
+        ("Coordinates", lambda values: np.mod(values + 10_000, 35_000), "no gas cells in the field of view"),
     ],
 )
 def test_a_bad_galaxy_is_rejected_with_the_reason(universe, galaxies, tmp_path, field, values, reason):

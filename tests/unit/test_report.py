@@ -159,9 +159,9 @@ def test_every_baseline_is_beside_the_model_with_and_without_the_floored_galaxie
     for name in SCATTER:
         assert found.label(name) in text
     counts = found.metrics["sets"]["test"]
-    assert counts["at_floor"] > 0
-    assert f"All {counts['galaxies']} galaxies, {counts['at_floor']} censored" in text
-    assert f"Only the {counts['galaxies'] - counts['at_floor']} galaxies above the floor" in text
+    assert counts["censored"] > 0
+    assert f"All {counts['galaxies']} galaxies, {counts['censored']} censored" in text
+    assert f"Only the {counts['galaxies'] - counts['censored']} uncensored galaxies" in text
 
 
 def test_sets_counts_and_what_was_rejected_are_listed():
@@ -315,7 +315,7 @@ def test_every_table_is_csv_with_every_digit():
     assert {
         "table_iii_1",
         "scores_test",
-        "scores_test_above_floor",
+        "scores_test_uncensored",
         "gains_mass",
         "differences_r",
         "differences_rmse",
@@ -350,7 +350,7 @@ def test_table_iii_1_has_each_snapshot_with_its_redshift_and_ssfr():
 def test_a_difference_is_told_from_the_better_case():
     table = tables(whole())["differences_r"]
     assert all(row[1]["value"] >= 0 for row in table.rows)
-    known = whole().metrics["differences_above_floor"]["test"]
+    known = whole().metrics["differences_uncensored"]["test"]
     first = next(
         one for one in known if (one["a"], one["b"], one["metric"]) == ("entropy", "temperature", "r")
     )
@@ -366,7 +366,7 @@ def test_cases_are_sorted_by_what_they_are_and_by_their_scale():
     assert cases.channels == ("entropy", "mass", "temperature")
     assert cases.of_mass == "mass"
     assert cases.gaussians == ("blur3", "blur10")
-    assert cases.structures == ("structures3", "structures5", "structures10")
+    assert cases.high_passes == ("structures3", "structures5", "structures10")
 
 
 def test_of_several_seeds_only_the_first_network_is_drawn():

@@ -25,7 +25,7 @@ CASES = tuple(
             {"kind": kind, "sigma": 2.0, "sigma_max": 5.0 if kind == "band" else None}
         ),
     )
-    for kind in ("none", "gaussian", "structures", "band")
+    for kind in ("none", "gaussian", "high_pass", "band")
 )
 
 

@@ -14,9 +14,9 @@ from scipy.integrate import dblquad
 
 from ssfr.components.projection import _kernel
 from ssfr.components.projection.backends import backend
-from ssfr.components.projection.frame import Frame
+from ssfr.components.projection.field_of_view import FieldOfView
 
-FRAME = Frame(width_kpc=64.0, depth_kpc=math.inf, pixels=64, bins=64.0)
+FIELD = FieldOfView(width_kpc=64.0, depth_kpc=math.inf, pixels=64, bins=64.0)
 """One kpc a pixel, from -32 to 32."""
 
 CLOSE = 1e-3
@@ -50,8 +50,8 @@ def wendland(distance, support):
     return 7 / (np.pi * support**2) * (1 - q) ** 4 * (1 + 4 * q)
 
 
-def one(smooth, x, y, support, frame=FRAME):
-    maps, _, clipped = smooth(cells((x, y, 0)), sizes(support), ones(1), frame)
+def one(smooth, x, y, support, fov=FIELD):
+    maps, _, clipped = smooth(cells((x, y, 0)), sizes(support), ones(1), fov)
     return maps[0], clipped
 
 
@@ -88,8 +88,8 @@ def test_mass_is_conserved_at_every_size(smooth, support):
 @pytest.mark.parametrize("support", [1e-5, 1e-4, 2e-4])
 def test_cells_far_below_a_pixel_make_the_histogram(smooth, support):
     positions, weights = uniform(3000, -33, 33), np.random.default_rng(2).random((2, 3000), np.float32)
-    maps, counts, clipped = smooth(positions, np.full(3000, support, np.float32), weights, FRAME)
-    points, expected = backend("native").project(positions, weights, FRAME)
+    maps, counts, clipped = smooth(positions, np.full(3000, support, np.float32), weights, FIELD)
+    points, expected = backend("native").project(positions, weights, FIELD)
     np.testing.assert_array_equal(maps, points)
     assert counts == expected and clipped.cells == 0 and not clipped.weights.any()
 
@@ -133,22 +133,22 @@ def test_what_is_beyond_the_frame_is_lost_and_counted(smooth, support):
 def test_a_frame_is_cut_out_of_a_larger_one(smooth):
     positions, weights = uniform(150, -50, 50), ones(150)
     support = np.random.default_rng(3).uniform(0.1, 30, 150).astype(np.float32)
-    wide = Frame(width_kpc=128.0, depth_kpc=math.inf, pixels=128, bins=128.0)
+    wide = FieldOfView(width_kpc=128.0, depth_kpc=math.inf, pixels=128, bins=128.0)
     whole, _, _ = smooth(positions, support, weights, wide)
-    part, _, _ = smooth(positions, support, weights, FRAME)
+    part, _, _ = smooth(positions, support, weights, FIELD)
     np.testing.assert_allclose(part[0], whole[0, 32:96, 32:96], rtol=1e-4, atol=1e-6)
 
 
 def test_a_cell_is_used_if_any_part_of_it_is_in_the_frame(smooth):
     positions = cells((34, 0, 0), (34, 0, 0), (0, -36, 0), (34, 34, 0), (0, 0, 0))
-    _, counts, clipped = smooth(positions, sizes(1.9, 2.1, 5, 1, 1), ones(5), FRAME)
+    _, counts, clipped = smooth(positions, sizes(1.9, 2.1, 5, 1, 1), ones(5), FIELD)
     assert counts == (3, 2, 0) and clipped.cells == 2
 
 
 def test_the_depth_is_of_the_centres_of_cells(smooth):
-    frame = Frame(width_kpc=64, depth_kpc=4, pixels=64, bins=64)
+    fov = FieldOfView(width_kpc=64, depth_kpc=4, pixels=64, bins=64)
     positions = cells((0, 0, -2), (0, 0, 1.9), (0, 0, 2), (0, 0, -2.1))
-    maps, counts, _ = smooth(positions, sizes(9, 9, 9, 9), ones(4), frame)
+    maps, counts, _ = smooth(positions, sizes(9, 9, 9, 9), ones(4), fov)
     assert counts == (2, 2, 0)
     assert maps.sum() == pytest.approx(2, abs=1e-6)
 
@@ -157,7 +157,7 @@ def test_a_lattice_of_cells_makes_a_flat_map(smooth):
     at = np.arange(-20, 20) + 0.3
     x, y = (grid.ravel() for grid in np.meshgrid(at, at))
     positions = np.stack([x, y, 0 * x]).astype(np.float32)
-    maps, _, _ = smooth(positions, np.full(x.size, 4.7, np.float32), ones(x.size), FRAME)
+    maps, _, _ = smooth(positions, np.full(x.size, 4.7, np.float32), ones(x.size), FIELD)
     np.testing.assert_allclose(maps[0, 20:44, 20:44], 1.0, atol=2e-3)
 
 
@@ -165,9 +165,9 @@ def test_a_lattice_of_cells_makes_a_flat_map(smooth):
 def test_each_of_many_fields_is_spread_as_if_alone(smooth, fields):
     positions, support = uniform(30, -34, 34), np.geomspace(0.05, 40, 30).astype(np.float32)
     weights = np.random.default_rng(fields).random((fields, 30), np.float32)
-    maps, counts, clipped = smooth(positions, support, weights, FRAME)
+    maps, counts, clipped = smooth(positions, support, weights, FIELD)
     for field in range(fields):
-        alone, counts_alone, lost = smooth(positions, support, weights[field : field + 1], FRAME)
+        alone, counts_alone, lost = smooth(positions, support, weights[field : field + 1], FIELD)
         np.testing.assert_allclose(maps[field], alone[0], rtol=1e-12)
         assert counts_alone == counts and lost.weights[0] == pytest.approx(clipped.weights[field])
 
@@ -177,13 +177,13 @@ def test_a_cell_with_a_bad_number_or_size_is_counted_and_in_no_map(smooth):
     positions[0, 0], positions[1, 1], positions[2, 2] = np.nan, np.inf, -np.inf
     weights[0, 3], weights[1, 4] = np.nan, np.inf
     support[5:9] = np.nan, np.inf, 0, -1
-    maps, counts, _ = smooth(positions, support, weights, FRAME)
+    maps, counts, _ = smooth(positions, support, weights, FIELD)
     assert counts == (1, 0, 9)
     np.testing.assert_allclose(maps.sum(axis=(1, 2)), 1)
 
 
 def test_no_cells_give_empty_maps(smooth):
-    maps, counts, clipped = smooth(np.empty((3, 0), "f4"), np.empty(0, "f4"), np.empty((2, 0), "f4"), FRAME)
+    maps, counts, clipped = smooth(np.empty((3, 0), "f4"), np.empty(0, "f4"), np.empty((2, 0), "f4"), FIELD)
     assert maps.shape == (2, 64, 64) and not maps.any()
     assert counts == (0, 0, 0) and clipped.cells == 0 and clipped.weights.tolist() == [0, 0]
 
@@ -218,15 +218,15 @@ def galaxies(draw):
     weights = draw(hnp.arrays(np.float32, (fields, n), elements=weight))
     pixels = draw(st.integers(1, 33))
     depth = draw(st.sampled_from([math.inf, 4.0, 1e-3]))
-    return positions, support, weights, Frame(16.0, depth, pixels, pixels), draw(st.integers(1, 5))
+    return positions, support, weights, FieldOfView(16.0, depth, pixels, pixels), draw(st.integers(1, 5))
 
 
 @settings(max_examples=200, deadline=None)
 @given(galaxies())
 def test_the_kernel_agrees_with_the_reference_on_any_cells(galaxy):
-    positions, support, weights, frame, threads = galaxy
-    native, counted, clipped = backend("native").smooth(positions, support, weights, frame, threads)
-    reference, expected, beyond = backend("reference").smooth(positions, support, weights, frame)
+    positions, support, weights, fov, threads = galaxy
+    native, counted, clipped = backend("native").smooth(positions, support, weights, fov, threads)
+    reference, expected, beyond = backend("reference").smooth(positions, support, weights, fov)
     assert counted == expected and clipped.cells == beyond.cells
     assert sum(counted) == positions.shape[1]
     total = np.where(np.isfinite(weights), weights, 0).astype(float).sum(axis=1)
@@ -245,14 +245,14 @@ def test_the_kernel_agrees_with_the_reference_on_any_cells(galaxy):
 def test_the_same_number_of_threads_gives_the_same_bits(threads):
     positions, weights = uniform(5001, -34, 34), np.random.default_rng(5).random((3, 5001), np.float32)
     support = np.random.default_rng(6).lognormal(0, 1.5, 5001).astype(np.float32)
-    first, counts, lost = backend("native").smooth(positions, support, weights, FRAME, threads)
+    first, counts, lost = backend("native").smooth(positions, support, weights, FIELD, threads)
     for _ in range(3):
         again, counts_again, lost_again = backend("native").smooth(
-            positions, support, weights, FRAME, threads
+            positions, support, weights, FIELD, threads
         )
         assert again.tobytes() == first.tobytes() and counts_again == counts
         assert lost_again.weights.tobytes() == lost.weights.tobytes()
-    single, expected, lost_single = backend("native").smooth(positions, support, weights, FRAME)
+    single, expected, lost_single = backend("native").smooth(positions, support, weights, FIELD)
     assert counts == expected and lost.cells == lost_single.cells
     np.testing.assert_allclose(first, single, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(lost.weights, lost_single.weights, rtol=1e-12)
@@ -261,10 +261,10 @@ def test_the_same_number_of_threads_gives_the_same_bits(threads):
 def test_arrays_with_strides_and_other_types_are_taken_as_they_are_seen(smooth):
     positions, weights = uniform(50), np.random.default_rng(2).random((3, 50), np.float32)
     support = np.linspace(0.5, 9, 50, dtype=np.float32)
-    expected, _, _ = smooth(positions, support, weights, FRAME)
+    expected, _, _ = smooth(positions, support, weights, FIELD)
     wide = np.zeros((3, 100), np.float32)
     wide[:, ::2] = positions
-    strided, _, _ = smooth(wide[:, ::2], support.astype(float), np.asfortranarray(weights), FRAME)
+    strided, _, _ = smooth(wide[:, ::2], support.astype(float), np.asfortranarray(weights), FIELD)
     np.testing.assert_array_equal(strided, expected)
 
 
@@ -273,7 +273,7 @@ def test_other_threads_go_on_while_the_kernel_works():
     support = np.full(100_000, 12, np.float32)
     started, ticks = threading.Event(), 0
     worker = threading.Thread(
-        target=lambda: (started.set(), backend("native").smooth(positions, support, weights, FRAME))
+        target=lambda: (started.set(), backend("native").smooth(positions, support, weights, FIELD))
     )
     worker.start()
     started.wait()

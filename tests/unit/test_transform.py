@@ -66,7 +66,7 @@ def spec_of(
     return ImageSpec.build(case, preprocessing or PreprocessingSettings(), identity, scaling or SCALING)
 
 
-KINDS = ("none", "gaussian", "structures", "band")
+KINDS = ("none", "gaussian", "high_pass", "band")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -119,7 +119,7 @@ def test_a_blur_leaves_a_constant_map_constant_up_to_the_edges(sigma: float, val
     maps = np.full((1, 3, P, P), value, np.float32)
     for channel in physical_channels(np, maps, spec_of(kind="gaussian", sigma=sigma)):
         np.testing.assert_allclose(channel, value, rtol=1e-5)
-    for channel in physical_channels(np, maps, spec_of(kind="structures", sigma=sigma)):
+    for channel in physical_channels(np, maps, spec_of(kind="high_pass", sigma=sigma)):
         np.testing.assert_allclose(channel, 0, atol=1e-5 * value)
 
 
@@ -128,8 +128,8 @@ def test_a_blur_leaves_a_constant_map_constant_up_to_the_edges(sigma: float, val
 def test_a_blur_conserves_the_mass_of_a_source_inside_the_frame(sigma: float, x: int, y: int) -> None:
     maps = np.zeros((1, 3, 64, 64), np.float32)
     maps[0, 1, y, x] = 1e6
-    frame = MAPS.model_copy(update={"pixels": 64})
-    blurred = physical_channels(np, maps, spec_of(frame, kind="gaussian", sigma=sigma))[1][0]
+    sized = MAPS.model_copy(update={"pixels": 64})
+    blurred = physical_channels(np, maps, spec_of(sized, kind="gaussian", sigma=sigma))[1][0]
     # the kernel is cut at 4 sigma < 11.6 px: no pixel that it reaches feels the edge
     assert blurred.sum() == pytest.approx(1e6, rel=1e-5)
     assert np.unravel_index(blurred.argmax(), blurred.shape) == (y, x)
@@ -181,8 +181,8 @@ def test_a_band_is_the_difference_of_two_blurs_each_with_its_weight() -> None:
 def test_a_band_keeps_what_lies_between_its_scales() -> None:
     """A blur damps a wave of length L by exp(-2 pi^2 sigma^2 / L^2): 2 and 6 px pass what is near 20 px."""
     x = np.arange(256)
-    frame = MAPS.model_copy(update={"pixels": 256})
-    spec = spec_of(frame, kind="band", sigma=2.0, sigma_max=6.0)
+    sized = MAPS.model_copy(update={"pixels": 256})
+    spec = spec_of(sized, kind="band", sigma=2.0, sigma_max=6.0)
     middle = slice(64, 192)
     for length in (4, 20, 200):
         wave = np.cos(2 * np.pi * x / length).astype(np.float32)
@@ -196,7 +196,7 @@ def test_a_band_keeps_what_lies_between_its_scales() -> None:
 
 def test_structures_bands_and_the_widest_blur_add_up_to_the_map() -> None:
     maps = physical_maps(2, P)
-    filters = [("structures", 1.0, None), ("band", 1.0, 3.0), ("band", 3.0, 8.0), ("gaussian", 8.0, None)]
+    filters = [("high_pass", 1.0, None), ("band", 1.0, 3.0), ("band", 3.0, 8.0), ("gaussian", 8.0, None)]
     parts = [
         physical_channels(np, maps, spec_of(kind=kind, sigma=sigma, sigma_max=sigma_max))
         for kind, sigma, sigma_max in filters
@@ -220,7 +220,7 @@ def test_a_filter_comes_before_the_stretch() -> None:
 
 def test_structures_are_signed_and_undefined_without_gas() -> None:
     maps = physical_maps(1, P)
-    entropy, mass, _ = physical_channels(np, maps, spec_of(kind="structures"))
+    entropy, mass, _ = physical_channels(np, maps, spec_of(kind="high_pass"))
     assert entropy[np.isfinite(entropy)].min() < 0 < entropy[np.isfinite(entropy)].max()
     np.testing.assert_array_equal(np.isnan(entropy), np.isnan(maps[:, 0]))
     assert np.isfinite(mass).all()
@@ -302,7 +302,7 @@ def test_jax_gives_the_same_images(eight_bit: bool, kind: str) -> None:
 
 def test_eight_bit_structures_wrap_around_as_the_thesis_did() -> None:
     picture = np.random.default_rng(5).integers(0, 256, (1, P, P, 3), dtype=np.uint8)
-    spec = spec_of(PICTURES, EIGHT_BIT, kind="structures", sigma=3.0)
+    spec = spec_of(PICTURES, EIGHT_BIT, kind="high_pass", sigma=3.0)
     blurred = np.asarray(Image.fromarray(picture[0]).filter(ImageFilter.GaussianBlur(3.0)))
     np.testing.assert_array_equal(images_from_pictures(np, picture, spec)[0], picture[0] - blurred)
 

@@ -16,7 +16,7 @@ from ssfr.components.evaluation.assess import assess
 from ssfr.components.statistics.verdict import findings
 
 PARTS = [
-    {"name": "fine", "filter": {"kind": "structures", "sigma": 1, "unit": "kpc"}},
+    {"name": "fine", "filter": {"kind": "high_pass", "sigma": 1, "unit": "kpc"}},
     {"name": "middle", "filter": {"kind": "band", "sigma": 1, "sigma_max": 3, "unit": "kpc"}},
     {"name": "coarse", "filter": {"kind": "gaussian", "sigma": 3, "unit": "kpc"}},
     {"name": "beside", "filter": {"kind": "gaussian", "sigma": 1, "unit": "kpc"}},
@@ -82,14 +82,14 @@ def test_galaxies_at_the_floor_are_no_prediction():
     # Told from the others by their lack of gas alone, they would give an r above 0.
     table = galaxies(300)
     predicted = predictions(table, {"mass": 0.5} | BASELINES)
-    own = (predicted["case"] == "mass") & ~predicted["at_floor"]
+    own = (predicted["case"] == "mass") & ~predicted["censored"]
     mixed = predicted.loc[own, "label"].sample(frac=1.0, random_state=1)
     predicted.loc[own, "predicted"] = mixed.to_numpy()
     metrics = assess(predicted, extra_predictions(table, {}, audit_case=None), table, ten_case_settings(), {})
     assert metrics["cases"]["mass"]["scores"]["test"]["all"]["r"]["lower"] > 0.1
     (one,) = findings(metrics)
     assert one.answer == "no"
-    assert "above the floor" in one.text
+    assert "uncensored" in one.text
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_parts_with_a_gap_are_not_compared(missing):
 
 
 def test_parts_are_found_beside_cases_that_lead_nowhere():
-    wider = {"kind": "structures", "sigma": 3, "unit": "kpc"}
+    wider = {"kind": "high_pass", "sigma": 3, "unit": "kpc"}
     band = {"kind": "band", "sigma": 3, "sigma_max": 10, "unit": "kpc"}
     blur = {"kind": "gaussian", "sigma": 10, "unit": "kpc"}
     rows = [{"name": n, "filter": f} for n, f in (("wider", wider), ("band", band), ("blur", blur))]
@@ -178,7 +178,7 @@ def test_several_channels_may_predict_better_than_the_best_one():
 
 
 def test_a_combination_under_another_filter_is_said_to_be():
-    fine = {"kind": "structures", "sigma": 1, "unit": "kpc"}
+    fine = {"kind": "high_pass", "sigma": 1, "unit": "kpc"}
     chosen = settings(
         cases=[{"name": "mass-fine", "channels": ["mass"], "filter": fine}, {"name": "all"}],
     )

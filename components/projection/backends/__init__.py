@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ssfr.components.projection.frame import Frame
+from ssfr.components.projection.field_of_view import FieldOfView
 
 Name = Literal["native", "reference"]
 
@@ -22,16 +22,16 @@ class Counts(NamedTuple):
 
     used: int
     outside: int
-    """Finite, but not in the frame."""
+    """Finite, but not in the field of view."""
     bad: int
     """A coordinate or a weight is NaN or infinite, or the size is not positive; it is in no map."""
 
 
 class Clipped(NamedTuple):
-    """What used cells have outside the frame, in x and y, as they are spread."""
+    """What used cells have outside the field of view, in x and y, as they are spread."""
 
     cells: int
-    """That are spread beyond the frame."""
+    """That are spread beyond the field of view."""
     weights: NDArray[np.float64]
     """(fields,) outside, in the unit of the weights."""
 
@@ -43,7 +43,7 @@ class Backend(Protocol):
         self,
         positions_kpc: NDArray[np.float32],
         weights: NDArray[np.float32],
-        frame: Frame,
+        fov: FieldOfView,
         threads: int = 1,
     ) -> tuple[NDArray[np.float64], Counts]:
         """Draw maps of cells as points.
@@ -51,10 +51,10 @@ class Backend(Protocol):
         Parameters
         ----------
         positions_kpc
-            (3, cells) [kpc, physical], from the centre of the frame, line of sight along z.
+            (3, cells) [kpc, physical], from the centre of the field of view, line of sight along z.
         weights
             (fields, cells), in any unit.
-        frame
+        fov
             What is drawn. A cell at x falls into column ``int((x - low) * (bins / width))``.
         threads
             That work at the same time; the same number gives the same bits.
@@ -72,7 +72,7 @@ class Backend(Protocol):
         positions_kpc: NDArray[np.float32],
         support_kpc: NDArray[np.float32],
         weights: NDArray[np.float32],
-        frame: Frame,
+        fov: FieldOfView,
         threads: int = 1,
     ) -> tuple[NDArray[np.float64], Counts, Clipped]:
         """Draw maps of cells, each spread over a disc of its own.
@@ -87,7 +87,7 @@ class Backend(Protocol):
             As for `project`.
         support_kpc
             (cells,) H, the radius of the disc [kpc, physical].
-        frame
+        fov
             What is drawn; `bins` is not used. A cell is in its depth if its centre is.
 
         Returns
@@ -95,9 +95,9 @@ class Backend(Protocol):
         maps
             (fields, pixels, pixels), row y and column x, the sums in the unit of the weights.
         counts
-            Of the cells; one is used if any part of it is in the frame.
+            Of the cells; one is used if any part of it is in the field of view.
         clipped
-            What the used cells have outside the frame: the maps and this hold all of their weights.
+            What the used cells have outside the field of view: the maps and this hold all of their weights.
         """
 
 

@@ -1,4 +1,4 @@
-"""The frame of a map: how wide and how deep it is, and into which pixel a position falls."""
+"""The field of view of a map: how wide and how deep it is, and into which pixel a position falls."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ THESIS_BINS = 0.99
 
 
 @dataclass(frozen=True)
-class Frame:
+class FieldOfView:
     """A box about the galaxy's centre, z along the line of sight.
 
     Attributes
@@ -53,8 +53,8 @@ def physical_kpc(length: float, settings: ProjectionSettings, header: Header) ->
     return length_kpc(length, header.h, header.redshift)
 
 
-def frame_of(settings: ProjectionSettings, header: Header) -> Frame:
-    """Return the frame of a snapshot's maps."""
+def field_of_view(settings: ProjectionSettings, header: Header) -> FieldOfView:
+    """Return the field of view of a snapshot's maps."""
     depth = math.inf if settings.depth is None else physical_kpc(settings.depth, settings, header)
     bins = settings.pixels * (THESIS_BINS if settings.binning == "thesis" else 1.0)
-    return Frame(physical_kpc(settings.width, settings, header), depth, settings.pixels, bins)
+    return FieldOfView(physical_kpc(settings.width, settings, header), depth, settings.pixels, bins)
