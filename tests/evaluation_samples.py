@@ -62,7 +62,11 @@ def ten_case_settings(**changed: Any) -> Settings:
             case["channels"] = [kind]
         elif kind in ("blur", "structures"):
             sigma = float(name.removeprefix(kind))
-            case["filter"] = {"kind": {"blur": "gaussian", "structures": "high_pass"}[kind], "sigma": sigma, "unit": "px"}
+            case["filter"] = {
+                "kind": {"blur": "gaussian", "structures": "high_pass"}[kind],
+                "sigma": sigma,
+                "unit": "px",
+            }
         cases.append(case)
     return settings(cases=cases, **changed)
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
+import socket
 import subprocess
 import sys
 import textwrap
@@ -11,6 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -30,9 +33,11 @@ from stored_artifacts import (
 )
 
 from ssfr.components.errors import DamagedArtifactError, InputError
+from ssfr.components.runtime.progress import SILENT
+from ssfr.components.storage.location import Bucket
 from ssfr.components.storage.manifest import MANIFEST
 from ssfr.components.storage.opening import open_store
-from ssfr.components.storage.s3_client import S3Error
+from ssfr.components.storage.s3_client import S3Client, S3Error
 from ssfr.components.storage.store import ChangedDocumentError, Document, Store
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,6 +222,24 @@ def test_faults_in_both_directions_lose_nothing(place: Place, proxy: FaultyProxy
     assert all(line.startswith(f"s3://{place.bucket}/runs: ") for line in said.lines)
 
 
+def test_a_server_that_ends_inside_of_its_go_ahead_is_given_up(place: Place) -> None:
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(b"HTTP/1.1 100 Continue\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        settings = place.settings(f"http://127.0.0.1:{listening.getsockname()[1]}", attempts=2)
+        client = S3Client(Bucket(place.bucket, ""), settings, SILENT)
+        with pytest.raises(InputError, match="2 attempts"):
+            client.put_object(Bucket=place.bucket, Key="a", Body=io.BytesIO(b"a"))
+        listening.shutdown(socket.SHUT_RDWR)
+
+
 @pytest.mark.parametrize("kind", ["reset", "stall", "truncate", "unavailable"])
 def test_a_server_that_only_fails_is_given_up(place: Place, proxy: FaultyProxy, kind: str) -> None:
     said = Said()
@@ -250,10 +273,11 @@ def test_a_byte_altered_on_its_way_to_the_server_is_sent_again(
     altered: list[bytes] = []
 
     def plan(request: bytes) -> Fault | None:
-        is_body = not re.match(rb"[A-Z]+ /", request)
-        if is_body and len(request) >= at_least and not altered:
+        head, end, _ = request.partition(b"\r\n\r\n")
+        size = re.search(rb"content-length: (\d+)", head.lower())
+        if head.startswith(b"PUT ") and size and int(size[1]) >= at_least and not altered:
             altered.append(request)
-            return Fault("alter", "request", 0)
+            return Fault("alter", "request", len(head + end) + int(size[1]) - 1)  # the last byte of the body
         return None
 
     proxy.plan = plan
