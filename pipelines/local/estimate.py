@@ -65,13 +65,14 @@ def estimate(sample: Path, settings: Settings) -> Estimate:
     column = "halo_gas_cells" if settings.gas_of == "halo" else "gas_cells"
     table = pd.read_parquet(sample / "sample.parquet")
     galaxies, cells = len(table), int(table[column].sum()) if column in table else 0
-    costs = [_case(case, galaxies, settings) for case in settings.cases]
     of_images = any(sample.glob("maps-*.h5"))  # an image catalogue is sample and maps in one
+    views = 1 if of_images else projection.views
+    costs = [_case(case, views * galaxies, settings) for case in settings.cases]
     return Estimate(
         settings,
         galaxies,
-        seconds=_START_S + cells / _CELLS_PER_S + sum(seconds for seconds, _ in costs),
-        map_bytes=0.0 if of_images else 4.0 * galaxies * len(layers(settings)) * projection.pixels**2,
+        seconds=_START_S + views * cells / _CELLS_PER_S + sum(seconds for seconds, _ in costs),
+        map_bytes=0.0 if of_images else 4.0 * views * galaxies * len(layers(settings)) * projection.pixels**2,
         feature_bytes=sum(
             sorted(feature_bytes for _, feature_bytes in costs)[
                 -min(settings.training.workers, _MOST_WORKERS) :

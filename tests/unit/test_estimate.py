@@ -42,6 +42,12 @@ def test_cases_trained_at_the_same_time_share_the_disk(sample):
     assert estimate(sample, two).feature_bytes == 2 * 100 * 65536
 
 
+def test_every_view_is_drawn_kept_and_trained_on(sample):
+    one, two = (estimate(sample, settings(projection={"orientation": "random", "views": n})) for n in (1, 2))
+    assert (two.galaxies, two.disk_bytes) == (one.galaxies, 2 * one.disk_bytes)
+    assert two.seconds > one.seconds
+
+
 def test_an_image_catalogue_has_its_maps_already(sample):
     (sample / "maps-images-000.h5").touch()
     assert estimate(sample, Settings()).disk_bytes == 100 * 64**2 * 12 * 4
