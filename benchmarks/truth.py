@@ -183,7 +183,8 @@ def _metrics(folder: Path, universe: Mapping[str, Any], settings: Settings, size
     for case in settings.cases:
         models[case.name] = folder / "models" / case.name
         models[case.name].mkdir(parents=True)
-        train.run(models[case.name], maps, prepared, case.name, settings, progress)
+        audited = settings.evaluation.audit_case == case.name
+        train.run(models[case.name], maps, prepared, case.name, settings, progress, audit=audited)
     evaluate.run(scores, models, maps, prepared, settings, progress)
     metrics: dict[str, Any] = read_json(scores / "metrics.json")
     return metrics

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -33,4 +34,27 @@ def merged(section: type[S], defaults: S, arguments: Mapping[str, Any]) -> S:
         problem = error.errors(include_url=False)[0]
         where = ".".join(str(part) for part in problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
-        raise InputError(f"{where or section.__name__}: {message}, found {problem['input']!r}") from None
+        found = "" if isinstance(problem["input"], dict | BaseModel) else f", found {problem['input']!r}"
+        raise InputError(f"{where or section.__name__}: {message}{found}") from None
+
+
+def whole_number(name: str, value: Any) -> int:
+    """Return an argument as an integer of at least 0.
+
+    Raises
+    ------
+    InputError
+        It is something else.
+
+    Examples
+    --------
+    >>> whole_number("view", 3)
+    3
+    """
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise InputError(f"{name}: {value!r}; expected a whole number") from None
+    if number < 0:
+        raise InputError(f"{name}: {number}; expected 0 or more")
+    return number

@@ -10,7 +10,7 @@ import numpy as np
 from astropy import units
 from numpy.typing import NDArray
 
-from ssfr.choices import merged
+from ssfr.choices import merged, whole_number
 from ssfr.components.config import ProjectionSettings
 from ssfr.components.errors import InputError, nearest
 from ssfr.components.identity.galaxies import galaxy_name
@@ -211,14 +211,13 @@ def draw(
     if arguments:
         arguments["width_unit"] = "kpc"
     arguments |= {"fields": fields, "pixels": pixels, "deposition": deposition}
+    arguments["views"] = 1
     arguments["orientation"] = orientation.tolist() if isinstance(orientation, np.ndarray) else orientation
     projection = merged(ProjectionSettings, simulation.settings.projection, arguments)
     settings = simulation.settings.model_copy(update={"projection": projection})
+    subhalo_id, view = whole_number("subhalo_id", subhalo_id), whole_number("view", view)
     if view and settings.projection.orientation != "random":
         raise InputError(f'view: {view} is a number of random directions; give orientation="random" too')
-    if subhalo_id != int(subhalo_id):
-        raise InputError(f"subhalo_id: {subhalo_id}; expected a whole number")
-    subhalo_id = int(subhalo_id)
     halos = simulation.source.subhalos(snapshot, ["SubhaloGrNr"])["SubhaloGrNr"]
     if not 0 <= subhalo_id < len(halos):
         raise InputError(f"subhalo_id: {subhalo_id}; snapshot {snapshot} has subhalos 0 to {len(halos) - 1}")

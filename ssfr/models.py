@@ -85,8 +85,8 @@ class Model:
         >>> ssfr.load_model("run/demo").predict(ssfr.draw(report.simulation, 99, 0, width=45))
         Traceback (most recent call last):
         ...
-        ssfr.components.errors.InputError: Snap99ID0: other maps than those of the model: width: 45 kpc here,
-        90 kpc there; draw them as those, or choose a model of such maps
+        ssfr.components.errors.InputError: Snap99ID0: other maps than those of the model: width: 45 kpc, not
+        90 kpc; draw them as those, or choose a model of such maps
         """
         inputs = as_inputs(galaxies)
         inputs.check(self.accepted)

@@ -16,6 +16,7 @@ from astropy.table import QTable
 from ssfr.components.config import Settings, parse_settings
 from ssfr.components.errors import InputError
 from ssfr.components.labels.registry import label_of
+from ssfr.components.results.files import read_metrics
 from ssfr.components.simulation import open_source
 from ssfr.components.storage.artifact import read_json
 from ssfr.components.storage.manifest import MANIFEST
@@ -186,7 +187,7 @@ class Report:
 
     @cached_property
     def _metrics(self) -> dict[str, Any]:
-        return read_json(self._folder("evaluation") / "metrics.json", "run the evaluation again")
+        return read_metrics(self._folder("evaluation"))
 
     def _scores(self) -> Iterator[dict[str, Any]]:
         for case, one in self._metrics["cases"].items():

@@ -16,6 +16,7 @@ from ssfr.components.config import DeploymentSettings, Settings
 from ssfr.components.deployment.component import deployment
 from ssfr.components.deployment.deploy import run
 from ssfr.components.models.predictor import Predictor
+from ssfr.components.results.files import METRICS_FORMAT
 from ssfr.components.runtime.progress import SILENT
 from ssfr.components.serving.repository.folder import ModelFolder
 from ssfr.components.steps.files import GALAXIES, METRICS, PREDICTIONS
@@ -59,7 +60,7 @@ class Study:
         not_beaten = [] if beats else ["baseline_profiles"]
         case = {"beats_baselines": beats, "not_beaten": not_beaten}
         (folder / "metrics.json").write_text(
-            json.dumps({"best_case": "composite", "cases": {"composite": case}})
+            json.dumps({"format": METRICS_FORMAT, "best_case": "composite", "cases": {"composite": case}})
         )
         found = self.predict(self.model(offset))
         table = self.galaxies[["galaxy", "split", "label"]].assign(

@@ -107,5 +107,4 @@ def verification(
                 step.progress,
             )
 
-        # What live servers answered at another time says nothing of them now.
-        step.do(work, output=verified, extra={"repository": repository}, still_true=lambda earlier: False)
+        step.do(work, output=verified, extra={"repository": repository})

@@ -12,12 +12,12 @@ import pandas as pd
 from ssfr.components.config import Settings
 from ssfr.components.evaluation.audit import audit, same_galaxy
 from ssfr.components.evaluation.baselines import DESCRIPTIONS, PREFIX
+from ssfr.components.results.files import METRICS_FORMAT
 from ssfr.components.statistics import differences
 from ssfr.components.statistics.bootstrap import Resamples, with_interval
 from ssfr.components.statistics.differences import Networks, seed_sigma
 from ssfr.components.statistics.scores import NAMES, Sample, gains, resampled_scores, scores
 
-FORMAT = 2
 HELD_OUT = ("validation", "test", "promotion")
 POPULATIONS = {
     "all": "every galaxy, censored ones (SFR = 0, or a label as low as the floor) included",
@@ -114,7 +114,7 @@ def assess(
         cases[case] |= _seeds(case, tables[case], extra, networks["all"])
         cases[case]["milestones"] = _milestones(case, extra, settings)
     result: dict[str, Any] = {
-        "format": FORMAT,
+        "format": METRICS_FORMAT,
         "seed": settings.seed,
         "resamples": settings.evaluation.bootstrap,
         "resampled": "groups",

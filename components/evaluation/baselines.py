@@ -30,6 +30,7 @@ DESCRIPTIONS = {
 """Every baseline, in the order of the report; all maps' fields are used, whatever a case's channels."""
 
 _ALPHAS = np.logspace(-2, 5, 29)
+_FOLDS = 5
 _LEAVES = (2, 4, 8, 16)
 """Sizes of the trees of boosting that are tried; 2 leaves: no two features at once."""
 _TREES = 200
@@ -73,8 +74,9 @@ def fit(
 
     Ridges take the log10 of features that are nowhere negative, and standardise all of them. Predictions
     are clipped to the range of the training labels. The interval is calibrated as a network's is
-    (`models.interval`). Without a validation set, ridges are chosen by leave-one-out and boosting by a
-    fifth of the training set's groups, and the interval comes from the training set.
+    (`models.interval`). Without a validation set, ridges are chosen by leave-one-out (where groups have
+    several rows: by leaving out a fifth of the groups), boosting by a fifth of the training set's groups, and
+    the interval comes from the training set.
 
     Parameters
     ----------
@@ -104,7 +106,7 @@ def fit(
     constant = np.full(len(label), label[train].mean())
     fitted = {MEAN: _with_interval(constant, label, calibrating, interval, {}, 0)}
     for name, matrix in matrices.items():
-        predicted, alpha = _ridge(matrix, label, train, validation)
+        predicted, alpha = _ridge(matrix, label, train, validation, group)
         fitted[name] = _with_interval(
             predicted, label, calibrating, interval, {"alpha": alpha}, matrix.shape[1]
         )
@@ -118,9 +120,11 @@ def fit(
     return {name: fitted[name] for name in DESCRIPTIONS if name in fitted}
 
 
-def _ridge(matrix: Floats, label: Floats, train: Flags, validation: Flags) -> tuple[Floats, float]:
+def _ridge(
+    matrix: Floats, label: Floats, train: Flags, validation: Flags, group: npt.NDArray[np.int64]
+) -> tuple[Floats, float]:
     from sklearn.impute import SimpleImputer
-    from sklearn.linear_model import Ridge, RidgeCV
+    from sklearn.linear_model import Ridge
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -135,10 +139,23 @@ def _ridge(matrix: Floats, label: Floats, train: Flags, validation: Flags) -> tu
         return _within(Ridge(alpha=alpha).fit(columns[train], label[train]).predict(columns), label[train])
 
     if not validation.any():
-        alpha = float(RidgeCV(_ALPHAS).fit(columns[train], label[train]).alpha_)
+        alpha = _alpha_by_folds(columns[train], label[train], group[train])
         return predict(alpha), alpha
     alpha = min(_ALPHAS[::-1], key=lambda alpha: float(np.sum((predict(alpha) - label)[validation] ** 2)))
     return predict(alpha), float(alpha)
+
+
+def _alpha_by_folds(columns: Floats, label: Floats, group: npt.NDArray[np.int64]) -> float:
+    """Choose the penalty by leaving out galaxies one by one, or groups where these have several rows."""
+    from sklearn.linear_model import RidgeCV
+    from sklearn.model_selection import GroupKFold
+
+    groups = len(np.unique(group))
+    if groups == len(group):
+        return float(RidgeCV(_ALPHAS).fit(columns, label).alpha_)
+    folds = GroupKFold(min(_FOLDS, groups)).split(columns, label, group)
+    chosen = RidgeCV(_ALPHAS, scoring="neg_mean_squared_error", cv=list(folds)).fit(columns, label)
+    return float(chosen.alpha_)
 
 
 def _boosting(

@@ -139,7 +139,8 @@ def random_rotation(seed: int, snapshot: int, subhalo_id: int, view: int = 0) ->
 
     A unit quaternion of four normal numbers is uniform on its sphere (Shoemake 1992, Graphics Gems III).
     """
-    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(snapshot, subhalo_id, view)))
+    key = (snapshot, subhalo_id, view) if view else (snapshot, subhalo_id)  # as before there were views
+    rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
     quaternion = rng.normal(size=4)
     w, x, y, z = quaternion / np.linalg.norm(quaternion)
     return np.array(

@@ -140,7 +140,8 @@ def caveats(study: Study) -> list[str]:
     if study.views > 1:
         found.append(
             f"Each galaxy is seen from {study.views} random directions. Wherever galaxies are counted, each "
-            "view counts; the views of a galaxy are in one set, and intervals take them as one galaxy."
+            "view counts; the views of a galaxy are in one set, and the intervals of scores take them as "
+            "one galaxy."
         )
     snapshots = study.galaxies["snapshot"].nunique()
     if snapshots > 1 and study.not_by_tree:

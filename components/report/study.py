@@ -69,7 +69,7 @@ class Study:
     @property
     def views(self) -> int:
         """Maps of each galaxy."""
-        return int(self.galaxies["view"].max()) + 1
+        return 1 if self.from_images else self.settings.projection.views
 
     @property
     def counted(self) -> str:

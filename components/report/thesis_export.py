@@ -51,7 +51,10 @@ def write(output: Path, study: Study, png_dir: Path | None) -> Path:
         _write_lists(folder, study)
         notes.append(f"allsfr.pkl, valid.pkl: sSFR [1/yr] by {label} mass, and subhalo ids, a snapshot each")
     else:
-        notes.append("no allsfr.pkl and valid.pkl: the galaxies have no snapshots from 0 to 99 and no ids")
+        why = (
+            "the galaxies have no snapshots from 0 to 99 and no ids" if study.views == 1 else "several views"
+        )
+        notes.append(f"no allsfr.pkl and valid.pkl: {why}")
     if png_dir is not None and png_dir.is_dir():
         count = _link_pictures(png_dir, folder / "png")
         notes.append(f"png: {count} pictures")

@@ -13,6 +13,8 @@ from ssfr.components.storage.artifact import read_json
 PREDICTIONS = "predictions.parquet"
 EXTRA_PREDICTIONS = "extra_predictions.parquet"
 METRICS = "metrics.json"
+METRICS_FORMAT = 3
+"""Of metrics.json: another number has other keys."""
 _WAY_OUT = "evaluate again"
 
 
@@ -44,9 +46,12 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     Raises
     ------
     InputError
-        There is no such file, or it is not JSON.
+        There is no such file, or it is not JSON, or of another version of ssfr.
     """
-    metrics: dict[str, Any] = read_json(folder / METRICS, _WAY_OUT)
+    path = folder / METRICS
+    metrics: dict[str, Any] = read_json(path, _WAY_OUT)
+    if (found := metrics.get("format")) != METRICS_FORMAT:
+        raise InputError(f"{path}: format {found}, expected {METRICS_FORMAT}; {_WAY_OUT}")
     return metrics
 
 

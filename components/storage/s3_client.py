@@ -176,7 +176,7 @@ class S3Client:
         self._boto3 = _boto3_client(settings)
         self._given_up, self._is_one_transfer = threading.Event(), False
         self.meta = self._boto3.meta
-        # Where a server goes silent in the middle of its "100 Continue", botocore reads for ever.
+        # Where a connection ends in the middle of "100 Continue", botocore reads for ever.
         self.meta.events.unregister("before-call.s3", add_expect_header)
         self.meta.events.register("before-send.s3", self._show_inner_tries)
         self.meta.events.register_last("before-parameter-build.s3", _stay_here)

@@ -38,6 +38,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> None:
         time.sleep(0.02)
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_it_never_shows_half_a_version(
     place: Place, repository: RemoteRepository, tmp_path: Path
 ) -> None:

@@ -395,6 +395,7 @@ def test_a_lost_repository_is_filled_again(finished, universe, settings, tmp_pat
     assert (workdir / "models" / "ssfr" / "1" / "saved_model.pb").exists()
 
 
+@pytest.mark.slow
 def test_another_case_does_not_train_the_first_again(finished, universe, settings, tmp_path):
     workdir = tmp_path / "run"
     subprocess.run(["cp", "-r", finished[0], workdir], check=True)

@@ -83,6 +83,7 @@ def test_a_service_that_answers_otherwise_undoes_the_deployment_and_goes_back(st
         assert set(client.predict_maps(study.maps).versions) == {1}
 
 
+@pytest.mark.slow
 def test_a_service_that_never_comes_undoes_the_first_deployment(study):
     study.deploy(BEST)
     server = Server(study.repository, serving(), SILENT)

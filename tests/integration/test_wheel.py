@@ -96,6 +96,7 @@ def test_every_example_of_the_public_functions_runs(programs: Path, folder: Path
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
+@pytest.mark.slow
 def test_absent_extra_is_one_line_before_work_begins(wheel: Path, folder: Path, tmp_path: Path) -> None:
     ssfr = install(wheel, tmp_path / "base", without=_OF_EXTRAS) / "ssfr"
     refused = _run(folder, ssfr, "run", "demo", "--workdir", tmp_path / "run")

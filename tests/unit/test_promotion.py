@@ -9,6 +9,7 @@ import pytest
 from ssfr.components.config import DeploymentSettings
 from ssfr.components.deployment.promotion import Candidate, ChampionScore, decide, rmse_dex
 from ssfr.components.errors import InputError
+from ssfr.components.results.files import METRICS_FORMAT
 
 
 def candidate(error_dex=0.2, beats=True, not_beaten=(), promotion=4):
@@ -106,7 +107,9 @@ def test_a_champion_that_can_not_be_used_is_replaced_by_what_beats_the_baselines
 
 def test_the_best_case_is_read_from_the_evaluation(tmp_path):
     cases = {"mass": {"beats_baselines": False, "not_beaten": ["baseline_mean"]}}
-    (tmp_path / "metrics.json").write_text(json.dumps({"best_case": "mass", "cases": cases}))
+    (tmp_path / "metrics.json").write_text(
+        json.dumps({"format": METRICS_FORMAT, "best_case": "mass", "cases": cases})
+    )
     pd.DataFrame({"case": ["mass", "other"], "split": ["test", "test"]}).to_parquet(
         tmp_path / "predictions.parquet"
     )
@@ -116,6 +119,9 @@ def test_the_best_case_is_read_from_the_evaluation(tmp_path):
 
 
 def test_metrics_without_a_best_case_are_named(tmp_path):
-    (tmp_path / "metrics.json").write_text("{}")
+    (tmp_path / "metrics.json").write_text(json.dumps({"format": METRICS_FORMAT}))
     with pytest.raises(InputError, match=r"metrics\.json: no best_case"):
+        Candidate.read(tmp_path)
+    (tmp_path / "metrics.json").write_text(json.dumps({"format": METRICS_FORMAT - 1, "best_case": "mass"}))
+    with pytest.raises(InputError, match=r"metrics\.json: format 2, expected 3; evaluate again"):
         Candidate.read(tmp_path)

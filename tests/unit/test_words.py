@@ -29,9 +29,8 @@ WORDS = {
     r"overhang\w*": "outside the field of view",
     r"managers?": "what it does",
     r"dex of (?:1/)?yr\S*": "log10(sSFR / yr^-1)",
-    r"(?:at|above) the floor|(?:at|above)_floor": "censored, uncensored",
+    r"(?:at|above)(?: the)?[ _]floor": "censored, uncensored",
     r"(?:in|of|beyond|outside) the frame": "field of view",
-    r"kind: structures": "high_pass",
     r"least surely|surer": "interval, share of resamples",
 }
 """What is not written -> what is written instead."""

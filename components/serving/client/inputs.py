@@ -101,8 +101,15 @@ class Inputs:
 
     def taken_for_granted(self, accepted: Accepted) -> str:
         """Return, in one line, that a model of maps can't compare these with its own; empty: it can."""
-        if accepted.maps.is_images or (self.identity is not None and not self.identity.is_images):
+        if accepted.maps.is_images:
             return ""
+        if self.identity is not None and not self.identity.is_images:
+            if self.images is None:
+                return ""
+            return (
+                f"{self.origins[0]}: a picture does not say what its channels were divided by; "
+                "that is taken to be what the model's were"
+            )
         what, like = ("an array", "maps") if self.images is None else ("a picture", "pictures of maps")
         return (
             f"{self.origins[0]}: {what} does not say how it was drawn; it is taken for {like} like those "
