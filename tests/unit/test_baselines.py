@@ -182,6 +182,19 @@ def test_without_a_validation_set_the_penalty_is_that_of_leave_one_out():
     assert found.choice["alpha"] > 10
 
 
+def test_without_a_validation_set_rows_of_one_group_are_left_out_together():
+    random = np.random.default_rng(8)
+    features = np.repeat(random.lognormal(size=(60, 40)), 5, axis=0)  # five views each: a leak, if one stayed
+    label = np.repeat(random.normal(-10.5, 0.5, 60), 5)
+    group = np.repeat(np.arange(60), 5)
+    split = np.where(group % 3 == 0, "test", "train").astype(object)
+    penalty = {}
+    for name, of_group in (("groups", group), ("rows", np.arange(300))):
+        found = fit_all({"profiles": features}, label, split, of_group, 0.68, seed=1)
+        penalty[name] = found[PROFILES].choice["alpha"]
+    assert penalty["groups"] > 10 > penalty["rows"]
+
+
 def test_nothing_to_train_on_is_said_in_one_line():
     with pytest.raises(InputError, match="train set is empty"):
         fit({}, np.zeros(3), np.array(["test"] * 3, dtype=object), 0.68)

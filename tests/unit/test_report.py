@@ -139,6 +139,14 @@ def test_a_case_that_was_started_more_than_once_is_named_with_the_reason():
     assert not any("starts" in caveat for caveat in caveats(found))
 
 
+def test_several_views_of_a_galaxy_are_said_to_be_so():
+    chosen = settings(projection={"orientation": "random", "views": 3})
+    found = study(chosen=chosen)
+    assert "Each galaxy is seen from 3 random directions" in page(found)
+    assert f"{len(found.galaxies)} views of galaxies" in page(found)
+    assert "views of galaxies" not in page(study())
+
+
 def test_random_weights_are_shouted_and_imagenet_named_with_its_digest():
     text = page(study(backbone={"weights": "random", "seed": 3}), {})
     assert "RANDOM weights" in text
