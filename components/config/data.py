@@ -354,8 +354,13 @@ class PreprocessingSettings(Section):
         "training",
         description="each channel's scale: fitted on the training set, on the first snapshot, or given [8]",
     )
+    maximum: Literal["signed", "magnitude"] = Field(
+        "signed",
+        description="what a channel of the 8-bit picture is divided by, of its pixel of largest magnitude: signed: the pixel, so that a channel of negative sums (of log K) becomes positive; magnitude: its magnitude, the sign stays [8]",
+    )
     fixed_maxima: dict[str, float] = Field(
-        default_factory=dict, description="field -> largest pixel, in the map's unit (normalisation = fixed)"
+        default_factory=dict,
+        description="field -> what its channel is divided by, in the map's unit (normalisation = fixed)",
     )
     scale_galaxies: int = Field(
         256,

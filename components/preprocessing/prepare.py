@@ -188,9 +188,9 @@ def fit(reader: MapReader, galaxies: pd.DataFrame, settings: Settings, progress:
             scaling["maxima"] = fixed_maxima(spec, chosen)
         elif chosen.normalisation == "first_snapshot":
             first = np.flatnonzero(galaxies["snapshot"] == galaxies["snapshot"].max())
-            scaling["maxima"] = fit_maxima(reader, first, spec, progress)
+            scaling["maxima"] = fit_maxima(reader, first, spec, chosen, progress)
         else:
-            scaling["maxima"] = fit_maxima(reader, training, spec, progress)
+            scaling["maxima"] = fit_maxima(reader, training, spec, chosen, progress)
     return scaling
 
 

@@ -140,7 +140,11 @@ SCALING = File(
     (
         Entry("maps", "object", "identity of the maps"),
         Entry("cases", "object", "case -> field -> mean, std and softening of the stretched map"),
-        Entry("maxima", "object", "field -> largest pixel of the 8-bit picture, in the map's unit"),
+        Entry(
+            "maxima",
+            "object",
+            "field -> what a channel of the 8-bit picture is divided by, in the map's unit",
+        ),
     ),
 )
 PREPARATION = File(

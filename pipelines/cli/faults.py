@@ -104,6 +104,8 @@ def _pixels(settings: Settings) -> str:
         "training": "the maxima of the training set",
         "fixed": "the maxima given",
     }[chosen.normalisation]
+    if chosen.normalisation != "fixed":
+        largest += {"signed": ", sign and all", "magnitude": ", in magnitude"}[chosen.maximum]
     return f"divided by {largest}, clipped to 0..255, cut to uint8; what was clipped is counted"
 
 
@@ -220,7 +222,7 @@ FAULTS = (
     Fault(
         8,
         "stretched values reach 2.57; how they became 8 bits is not said",
-        ("preprocessing.pixel_type", "preprocessing.normalisation"),
+        ("preprocessing.pixel_type", "preprocessing.normalisation", "preprocessing.maximum"),
         _pixels,
     ),
     Fault(

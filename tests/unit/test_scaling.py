@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
@@ -114,24 +115,38 @@ def test_maxima_are_the_largest_pixels_of_the_galaxies_asked_for(tmp_path: Path)
     rows = np.array([3, 17, 4])
     with reader_of(tmp_path, maps) as reader:
         spec = picture_spec(PreprocessingSettings(), reader.identity)
-        maxima = fit_maxima(reader, rows, spec, SILENT)
+        maxima = fit_maxima(reader, rows, spec, PreprocessingSettings(), SILENT)
     expected = np.nanmax(maps[rows], axis=(0, 2, 3))
     assert [maxima[name] for name in FIELDS] == pytest.approx(expected.tolist())
 
 
-def test_maxima_that_are_not_positive_are_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("maximum", "sign"), [("signed", -1), ("magnitude", 1)])
+def test_the_maximum_of_negative_sums_is_that_of_largest_magnitude(
+    tmp_path: Path, maximum: Literal["signed", "magnitude"], sign: int
+) -> None:
     maps = physical_maps(8, 16)
-    maps[:, 0] = -np.abs(maps[:, 0])
-    with reader_of(tmp_path, maps) as reader, pytest.raises(InputError, match=r"'entropy'.*not positive"):
-        fit_maxima(reader, np.arange(8), picture_spec(PreprocessingSettings(), reader.identity), SILENT)
+    maps[:, 0] *= np.where(np.arange(16) < 2, 1e-3, -1.0)  # few positive pixels, and small
+    settings = PreprocessingSettings(maximum=maximum)
+    with reader_of(tmp_path, maps) as reader:
+        found = fit_maxima(reader, np.arange(8), picture_spec(settings, reader.identity), settings, SILENT)
+    assert found["entropy"] == pytest.approx(sign * np.nanmax(np.abs(maps[:, 0])))
+    assert found["mass"] == pytest.approx(np.nanmax(maps[:, 1]))
+
+
+def test_a_field_of_zeros_has_no_maximum(tmp_path: Path) -> None:
+    maps = physical_maps(8, 16)
+    maps[:, 0] = 0.0
+    settings = PreprocessingSettings()
+    with reader_of(tmp_path, maps) as reader, pytest.raises(InputError, match=r"'entropy'.* are 0; use"):
+        fit_maxima(reader, np.arange(8), picture_spec(settings, reader.identity), settings, SILENT)
 
 
 @pytest.mark.parametrize(
     ("given", "message"),
     [
         ({"entrpy": 1.0}, "did you mean 'entropy'"),
-        ({"entropy": 1.0, "mass": 1.0}, r"a positive number for 'temperature' \[K\]"),
-        ({"entropy": 1.0, "mass": -1.0, "temperature": 1.0}, "a positive number for 'mass'"),
+        ({"entropy": 1.0, "mass": 1.0}, r"a number other than 0 for 'temperature' \[K\]"),
+        ({"entropy": 1.0, "mass": 0.0, "temperature": 1.0}, "a number other than 0 for 'mass'"),
     ],
 )
 def test_fixed_maxima_that_do_not_fit_the_fields_are_refused(
