@@ -139,6 +139,7 @@ def test_a_second_run_finds_everything_done(finished, universe, settings):
     assert {path: path.stat().st_mtime_ns for path in workdir.glob("*/*/manifest.json")} == before
 
 
+@pytest.mark.slow
 def test_the_audit_trains_its_own_networks_alone_and_limits_of_what_may_fail_redo_nothing(
     finished, universe, settings, tmp_path
 ):
@@ -156,6 +157,7 @@ def test_the_audit_trains_its_own_networks_alone_and_limits_of_what_may_fail_red
         assert (audited / path).read_bytes() == (trained / path).read_bytes()
 
 
+@pytest.mark.slow
 def test_until_stops_after_a_step(universe, settings, tmp_path):
     workdir = tmp_path / "run[/b] of [new]"
     result = ssfr("run", settings, "--data", universe, "--workdir", workdir, "--until", "projection")
@@ -347,6 +349,7 @@ def test_a_damaged_artifact_ends_in_one_line(finished, universe, settings, tmp_p
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_up_ends_in_one_line_and_the_run_goes_on_when_there_is_space(
     universe, settings, tmp_path
 ):
@@ -453,6 +456,7 @@ def test_what_libraries_say_while_they_are_loaded_does_not_stand_before_an_answe
     assert line.startswith("ssfr: 127.0.0.1:1: no server answers there")
 
 
+@pytest.mark.slow
 def test_an_image_catalogue_goes_the_whole_way(tmp_path):
     rng = np.random.default_rng(3)
     folder = tmp_path / "catalogue"

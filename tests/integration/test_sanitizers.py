@@ -13,6 +13,7 @@ _DRIVER = Path(__file__).with_name("kernel_driver.c")
 _SANITIZERS = "address,undefined,float-cast-overflow,float-divide-by-zero"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimisation", ["-O1", "-O3"])
 def test_the_kernels_are_clean_under_sanitizers(tmp_path: Path, optimisation: str) -> None:
     gcc = shutil.which("gcc")

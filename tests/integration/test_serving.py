@@ -703,6 +703,7 @@ def until_serving(server):
     raise AssertionError("the server ended before it served")
 
 
+@pytest.mark.slow
 def test_a_killed_server_is_noticed_and_waited_for_and_sigterm_finishes_calls(toys, tmp_path):
     root = tmp_path / "models"
     deploy(toys, root, 1, "slow")

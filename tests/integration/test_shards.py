@@ -148,6 +148,7 @@ def test_of_a_new_snapshot_its_own_maps_alone_are_drawn(place: Place, universe: 
     )  # the newest of each snapshot
 
 
+@pytest.mark.slow
 def test_joined_shards_are_one_artifact_however_many_there_were(
     place: Place, universe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -56,6 +56,7 @@ def test_servers_that_answer_as_offline_are_told_with_their_differences(study):
     assert json.loads((study.folder / "verified" / "verification.json").read_text()) == found
 
 
+@pytest.mark.slow
 def test_a_service_that_takes_a_moment_to_follow_is_waited_for(study):
     study.deploy(-10.1)
     with Server(study.repository, serving(poll_s=2.0), SILENT) as server:
@@ -63,6 +64,7 @@ def test_a_service_that_takes_a_moment_to_follow_is_waited_for(study):
         assert verify(study, BEST, server)["version"] == 2
 
 
+@pytest.mark.slow
 def test_a_service_that_answers_otherwise_undoes_the_deployment_and_goes_back(study, tmp_path):
     study.deploy(-10.1)
     study.deploy(BEST)
