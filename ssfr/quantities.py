@@ -3,7 +3,7 @@
 astropy.units and not unyt: astropy is needed for constants and cosmology anyway, its units have the Hubble
 constant (``littleh``) that masses keep under ``catalog.little_h: ignored``, and its logarithmic units
 (``dex(1 / yr)``) say of a logarithm what it is the logarithm of. What unyt has beyond, the scale factor as
-a part of a unit, is not needed: every length handed out is physical, and frames name their redshift.
+a part of a unit, is not needed: every length handed out is physical, and maps have their redshift.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def specs(
 
 
 def write_maps(folder: Path, galaxies: pd.DataFrame, pixels: int = PIXELS) -> None:
-    """Write maps of three fields for every galaxy; a part of every frame has no gas."""
+    """Write maps of three fields for every galaxy; a part of every map has no gas."""
     count = int(galaxies["map_row"].max()) + 1
     maps = np.random.default_rng(0).lognormal(size=(count, 3, pixels, pixels)).astype("f4")
     maps[:, [0, 2], : pixels // 4], maps[:, 1, : pixels // 4] = np.nan, 0.0

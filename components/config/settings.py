@@ -71,7 +71,7 @@ class Settings(Section):
         return self
 
     @model_validator(mode="after")
-    def _filters_fit_the_frame(self) -> Self:
+    def _filters_fit_the_maps(self) -> Self:
         drawn = self.projection
         pixel_kpc = drawn.width / drawn.pixels if drawn.width_unit == "kpc" else None
         for case in self.cases:

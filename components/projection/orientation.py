@@ -88,7 +88,7 @@ def rotation_axis(
     """Return the direction of the angular momentum, L = sum m r x (v - <v>), or None if there is none.
 
     <v> is the mean velocity by mass of this very matter, which makes L independent of the origin of the
-    positions, and of the reference of the velocities. Only the direction is returned, so the units, and the
+    positions and of any velocity that is common to all. Only the direction is returned, so the units, and the
     factor sqrt(a) of the velocities of cells, do not matter.
 
     Parameters

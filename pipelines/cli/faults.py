@@ -121,7 +121,7 @@ def _blur(settings: Settings) -> str:
     return f"{how} {_named(settings, ('gaussian', 'high_pass', 'band'))}"
 
 
-def _frame(settings: Settings) -> str:
+def _field_of_view(settings: Settings) -> str:
     kind = "physical" if settings.projection.width_unit == "kpc" else "comoving"
     return f"{kind}: {settings.projection.width:g} {settings.projection.width_unit} wide"
 
@@ -241,7 +241,7 @@ FAULTS = (
         11,
         "the field of view is comoving: a galaxy at z = 0.126 looks 12.6% larger",
         ("projection.width_unit",),
-        _frame,
+        _field_of_view,
     ),
     Fault(
         12,

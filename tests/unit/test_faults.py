@@ -62,7 +62,7 @@ TESTED_BY = {
         "test_transform.py::test_the_blur_is_a_gaussian_of_the_stated_width",
         "test_transform.py::test_a_filter_comes_before_the_stretch",
     ),
-    11: ("test_project.py::test_a_comoving_frame_shrinks_with_redshift_and_a_physical_one_does_not",),
+    11: ("test_project.py::test_a_comoving_field_of_view_shrinks_with_redshift_and_a_physical_one_does_not",),
     12: (
         "test_split.py::test_a_random_split_puts_twins_on_both_sides",
         "test_split.py::test_a_galaxy_is_on_one_side_in_every_snapshot",

@@ -55,25 +55,25 @@ def test_the_default_channels_are_refused_for_pictures_with_those_they_have() ->
 
 
 @pytest.mark.parametrize(("sigma", "unit"), [(0.5, "px"), (25.0, "px"), (2.0, "kpc"), (91.0, "kpc")])
-def test_a_filter_under_a_pixel_or_over_the_frame_is_refused(sigma: float, unit: str) -> None:
+def test_a_filter_under_a_pixel_or_over_the_map_is_refused(sigma: float, unit: str) -> None:
     with pytest.raises(InputError, match=r"case 'c': filter.sigma .*expected 1 px to the map's 24 px"):
         build(kind="gaussian", sigma=sigma, unit=unit)
 
 
 @pytest.mark.parametrize("sigma_max", [25.0, 400.0])
-def test_the_wider_scale_of_a_band_must_fit_the_frame_too(sigma_max: float) -> None:
+def test_the_wider_scale_of_a_band_must_fit_the_map_too(sigma_max: float) -> None:
     with pytest.raises(InputError, match=r"case 'c': filter.sigma_max .*expected 1 px to the map's 24 px"):
         build(kind="band", sigma_max=sigma_max)
 
 
-def test_a_filter_in_kpc_is_converted_with_the_frame() -> None:
+def test_a_filter_in_kpc_is_converted_with_the_field_of_view() -> None:
     assert build(kind="gaussian", sigma=7.5, unit="kpc").sigmas_px == pytest.approx((2.0,))
     band = build(kind="band", sigma=7.5, sigma_max=15.0, unit="kpc")
     assert band.sigmas_px == pytest.approx((2.0, 4.0))
     assert build().sigmas_px == ()
 
 
-def test_a_filter_in_kpc_needs_a_physical_frame() -> None:
+def test_a_filter_in_kpc_needs_a_physical_field_of_view() -> None:
     comoving = MAPS.model_copy(update={"width_unit": "ckpc/h"})
     with pytest.raises(InputError, match="use unit: px"):
         build(kind="gaussian", unit="kpc", identity=comoving)

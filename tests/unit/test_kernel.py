@@ -54,7 +54,7 @@ def test_every_pixel_has_its_own_centre(project):
     np.testing.assert_array_equal(maps[0], weight.reshape(16, 16))
 
 
-def test_a_pixel_owns_its_low_edge_and_the_frame_not_its_high_one(project):
+def test_a_pixel_owns_its_low_edge_and_the_field_of_view_not_its_high_one(project):
     below = np.nextafter(np.float32(8), np.float32(0))
     maps, counts = project(
         cells((-8, -8, 0), (-7, -8, 0), (below, below, 0), (8, 0, 0), (0, 8, 0)), ones(5), FIELD

@@ -248,7 +248,7 @@ def test_cells_without_electrons_are_counted_and_left_out_of_the_entropy_alone(u
     assert np.isfinite(after.maps[0]).sum() <= np.isfinite(before.maps[0]).sum()
 
 
-def test_smoothed_maps_hold_the_mass_that_the_frame_does_not_lose(written, galaxies):
+def test_smoothed_maps_hold_the_mass_that_the_field_of_view_does_not_lose(written, galaxies):
     everything = draw(written, galaxies, settings_with(deposition="smoothed", width=60_000, depth=None))
     *_, mass, _, _ = gas_in_the_map(written, galaxies, everything)
     assert everything.maps[1].astype(float).sum() == pytest.approx(mass.sum(), rel=1e-5)
@@ -302,7 +302,7 @@ def test_mass_is_drawn_even_if_it_is_not_asked_for(written, galaxies):
     assert maps.maps.shape == (2, PIXELS, PIXELS)
 
 
-def test_a_comoving_frame_shrinks_with_redshift_and_a_physical_one_does_not(written, galaxies):
+def test_a_comoving_field_of_view_shrinks_with_redshift_and_a_physical_one_does_not(written, galaxies):
     earlier = galaxies[galaxies["snapshot"] == 95]
     source = open_universe(written)
     header = source.header(95)

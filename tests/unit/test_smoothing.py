@@ -120,7 +120,7 @@ def test_a_cell_looks_the_same_from_every_side(smooth, support):
 
 
 @pytest.mark.parametrize("support", [0.5, 3.0, 8.0, 20.0, 31.0])
-def test_what_is_beyond_the_frame_is_lost_and_counted(smooth, support):
+def test_what_is_beyond_the_field_of_view_is_lost_and_counted(smooth, support):
     _, edge = one(smooth, -32.0, 0.0, support)
     _, corner = one(smooth, 32.0, 32.0, support)
     assert edge.cells == corner.cells == 1
@@ -130,7 +130,7 @@ def test_what_is_beyond_the_frame_is_lost_and_counted(smooth, support):
     assert near == (0, 0.0) and drawn.sum() == pytest.approx(1.0, abs=1e-6)
 
 
-def test_a_frame_is_cut_out_of_a_larger_one(smooth):
+def test_a_field_of_view_is_cut_out_of_a_larger_one(smooth):
     positions, weights = uniform(150, -50, 50), ones(150)
     support = np.random.default_rng(3).uniform(0.1, 30, 150).astype(np.float32)
     wide = FieldOfView(width_kpc=128.0, depth_kpc=math.inf, pixels=128, bins=128.0)
@@ -139,7 +139,7 @@ def test_a_frame_is_cut_out_of_a_larger_one(smooth):
     np.testing.assert_allclose(part[0], whole[0, 32:96, 32:96], rtol=1e-4, atol=1e-6)
 
 
-def test_a_cell_is_used_if_any_part_of_it_is_in_the_frame(smooth):
+def test_a_cell_is_used_if_any_part_of_it_is_in_the_field_of_view(smooth):
     positions = cells((34, 0, 0), (34, 0, 0), (0, -36, 0), (34, 34, 0), (0, 0, 0))
     _, counts, clipped = smooth(positions, sizes(1.9, 2.1, 5, 1, 1), ones(5), FIELD)
     assert counts == (3, 2, 0) and clipped.cells == 2

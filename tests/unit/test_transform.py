@@ -125,7 +125,7 @@ def test_a_blur_leaves_a_constant_map_constant_up_to_the_edges(sigma: float, val
 
 @settings(max_examples=25, deadline=None)
 @given(sigma=st.floats(1.0, 2.9), x=st.integers(24, 39), y=st.integers(24, 39))
-def test_a_blur_conserves_the_mass_of_a_source_inside_the_frame(sigma: float, x: int, y: int) -> None:
+def test_a_blur_conserves_the_mass_of_a_source_inside_the_field_of_view(sigma: float, x: int, y: int) -> None:
     maps = np.zeros((1, 3, 64, 64), np.float32)
     maps[0, 1, y, x] = 1e6
     sized = MAPS.model_copy(update={"pixels": 64})
