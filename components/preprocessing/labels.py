@@ -44,7 +44,7 @@ def label_identity(sample: Path, settings: LabelSettings) -> LabelIdentity:
         aperture, little_h = selected.label_aperture, selected.little_h
     label, registered = label_of(settings), LABELS.get(settings.quantity)
     by_mass = registered is not None and "{mass}" in registered.column
-    floored = settings.zero_sfr == "floor" and math.isfinite(label.floor)
+    has_floor = settings.zero_sfr == "floor" and math.isfinite(label.floor)
     return LabelIdentity(
         quantity=label.name,
         unit=label.text,
@@ -53,7 +53,7 @@ def label_identity(sample: Path, settings: LabelSettings) -> LabelIdentity:
         mass=settings.mass if by_mass else None,
         little_h=little_h,
         zero_sfr=settings.zero_sfr,
-        floor=label.floor if floored else None,
+        floor=label.floor if has_floor else None,
     )
 
 

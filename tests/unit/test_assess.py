@@ -72,11 +72,11 @@ def test_gains_are_differences_of_scores_on_the_same_galaxies():
             assert gain["r"]["value"] == pytest.approx(model["r"]["value"] - baseline["r"]["value"])
 
 
-def test_scores_are_given_with_and_without_the_floored_galaxies():
+def test_scores_are_given_with_and_without_the_censored_galaxies():
     table = galaxies(150)
     predicted = predictions(table, SCATTER)
-    floored = predicted["censored"] & (predicted["case"] == "composite")
-    predicted.loc[floored, "predicted"] += 3.0
+    censored = predicted["censored"] & (predicted["case"] == "composite")
+    predicted.loc[censored, "predicted"] += 3.0
     found = assessed(predicted, table)["cases"]["composite"]["scores"]["test"]
     counts = sets(table)["test"]
     assert found["all"]["galaxies"] - found["uncensored"]["galaxies"] == counts["censored"] > 0

@@ -161,7 +161,7 @@ def test_a_small_sample_is_said_to_be_small():
     assert "small sample" not in page(study(trees=600), {})
 
 
-def test_every_baseline_is_beside_the_model_with_and_without_the_floored_galaxies():
+def test_every_baseline_is_beside_the_model_with_and_without_the_censored_galaxies():
     found = study()
     text = "".join(read(page(found, {})).text)
     for name in SCATTER:

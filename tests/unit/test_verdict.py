@@ -78,7 +78,7 @@ def test_a_case_above_0_that_was_not_chosen_is_named_and_decides_nothing():
     assert "Others are above 0 (mass 0." in one.text
 
 
-def test_galaxies_at_the_floor_are_no_prediction():
+def test_censored_galaxies_are_no_prediction():
     # Told from the others by their lack of gas alone, they would give an r above 0.
     table = galaxies(300)
     predicted = predictions(table, {"mass": 0.5} | BASELINES)
