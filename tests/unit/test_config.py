@@ -93,6 +93,10 @@ def test_thesis_preset_keeps_the_faults():
             "no choice 'wavelet' (known: band, gaussian, high_pass, none)",
         ),
         (
+            {"cases": [{"name": "m", "filter": {"kind": "structures"}}]},
+            "no choice 'structures' (known: band, gaussian, high_pass, none)",
+        ),
+        (
             {"cases": [{"name": "m", "filter": {"kind": "gaussian", "sigma": 0.5}}]},
             "cases: 'm': filter.sigma 0.5 px is 0.5 px; expected 1 px to the map's 256 px",
         ),

@@ -286,8 +286,8 @@ def test_the_gallery_goes_from_the_most_to_the_least_star_forming(tmp_path):
     write_maps(tmp_path, maps, map_identity())
     with MapReader(tmp_path, found.galaxies) as opened:
         figure = gallery.draw(own, found.galaxies, opened, spec())
-        structures = spec(filter=Filter(kind="high_pass", sigma=2.0))
-        save(gallery.draw(own, found.galaxies, opened, structures), tmp_path / "s.png", dpi=40)
+        high_pass = spec(filter=Filter(kind="high_pass", sigma=2.0))
+        save(gallery.draw(own, found.galaxies, opened, high_pass), tmp_path / "s.png", dpi=40)
     captions = [axes.get_ylabel() for axes in figure.axes if "true" in axes.get_ylabel()]
     truths = [float(caption.split("\n")[1].removeprefix("true ").replace("−", "-")) for caption in captions]
     assert len(captions) == 8

@@ -194,7 +194,7 @@ def test_a_band_keeps_what_lies_between_its_scales() -> None:
     assert passed[0] - passed[1] < 0.02
 
 
-def test_structures_bands_and_the_widest_blur_add_up_to_the_map() -> None:
+def test_high_pass_images_bands_and_the_widest_blur_add_up_to_the_map() -> None:
     maps = physical_maps(2, P)
     filters = [("high_pass", 1.0, None), ("band", 1.0, 3.0), ("band", 3.0, 8.0), ("gaussian", 8.0, None)]
     parts = [
@@ -218,7 +218,7 @@ def test_a_filter_comes_before_the_stretch() -> None:
     assert images(np, maps, spec)[0, 12, 17, 0] > 1
 
 
-def test_structures_are_signed_and_undefined_without_gas() -> None:
+def test_high_pass_images_are_signed_and_undefined_without_gas() -> None:
     maps = physical_maps(1, P)
     entropy, mass, _ = physical_channels(np, maps, spec_of(kind="high_pass"))
     assert entropy[np.isfinite(entropy)].min() < 0 < entropy[np.isfinite(entropy)].max()
