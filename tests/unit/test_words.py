@@ -29,8 +29,9 @@ WORDS = {
     r"overhang\w*": "outside the field of view",
     r"managers?": "what it does",
     r"dex of (?:1/)?yr\S*": "log10(sSFR / yr^-1)",
-    r"(?:at|above)(?: the)?[ _]floor": "censored, uncensored",
-    r"(?:in|of|beyond|outside) the frame": "field of view",
+    r"(?:at|above|below|off)(?: the)?[ _]floor|floored": "censored, uncensored",
+    r"the frame|frame of|(?:physical|comoving) frames?": "field of view",
+    r"kind\W+structures|structures? filters?|filters? structures": "high_pass, high-pass filter",
     r"least surely|surer": "interval, share of resamples",
 }
 """What is not written -> what is written instead."""
@@ -106,3 +107,24 @@ def test_words_are_found_in_names_docstrings_and_messages() -> None:
     source = 'class HeardEvents:\n    """What the network knows."""\n\n    room = "it was told"\n'
     words = [problem.split("'")[1] for _, text in sayings(source) for problem in found(text)]
     assert sorted(words) == ["Heard", "knows", "room", "told"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "no gas cells in the frame",
+        spelled("filters_fit_the_frame"),
+        "galaxies at the floor",
+        spelled("differences_above_floor"),
+        "filter: {kind: structures, sigma: 1}",
+    ],
+)
+def test_words_of_maps_labels_and_filters_are_found(text: str) -> None:
+    assert len(found(text)) == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["the disk's frame", "labels raised to the floor", "figure_3_5_structures", "small structures"]
+)
+def test_words_in_another_sense_are_allowed(text: str) -> None:
+    assert not found(text)
