@@ -21,7 +21,7 @@ class InputError(Exception):
     ...     ssfr.read_report("nowhere")
     ... except ssfr.InputError as error:
     ...     print(error)
-    nowhere: no manifest.json; give the folder of a run (ssfr run --workdir)
+    nowhere: no manifest.json; give the folder of a run that ended (ssfr run --workdir)
     """
 
     exit_code = 2
