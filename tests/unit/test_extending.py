@@ -68,31 +68,27 @@ def test_a_case_is_a_row_of_a_settings_file(tmp_path: Path) -> None:
     np.testing.assert_allclose(arms, narrow - wide, rtol=1e-4, atol=1.0)
 
 
-def test_another_label_is_a_setting(tmp_path: Path) -> None:
-    file = tmp_path / "mine.yaml"
-    file.write_text("preprocessing:\n  label: {quantity: log10_sfr, floor: -3}\n")
-    sample = sample_table(60)
-    drawn = write_sample(tmp_path / "drawn", sample, physical_maps(120, 24))
-    prepared = tmp_path / "prepared"
+def prepared_with(label: str, folder: Path, sample: pd.DataFrame) -> Path:
+    """Prepare a sample with a label as a settings file chooses it; return galaxies.parquet."""
+    file, prepared = folder / "mine.yaml", folder / "prepared"
+    file.write_text(f"preprocessing:\n  label: {label}\n")
     prepared.mkdir()
+    drawn = write_sample(folder / "drawn", sample, physical_maps(len(sample), 24))
     prepare.run(prepared, drawn, drawn, load_settings(file), SILENT)
-    label = pd.read_parquet(prepared / "galaxies.parquet")["label"]
+    return prepared / "galaxies.parquet"
+
+
+def test_another_label_is_a_setting(tmp_path: Path) -> None:
+    sample = sample_table(60)
+    label = pd.read_parquet(prepared_with("{quantity: log10_sfr, floor: -3}", tmp_path, sample))["label"]
     np.testing.assert_allclose(10**label, np.maximum(sample["sfr_msun_per_yr"], 1e-3))
 
 
 def test_a_label_is_a_line_of_the_registry(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     line = Label("log10_halo_mass", "halo mass", "Msun", "no halo", "halo_mass_msun", 8.0, (9.0, 15.0))
-    monkeypatch.setitem(LABELS, line.name, line)
-    file = tmp_path / "mine.yaml"
-    file.write_text("preprocessing:\n  label: {quantity: log10_halo_mass}\n")
+    monkeypatch.setitem(LABELS, line.name, line)  # the line; all else is the program's own
     sample = sample_table(60)
-    drawn = write_sample(tmp_path / "drawn", sample, physical_maps(120, 24))
-    prepared = tmp_path / "prepared"
-    prepared.mkdir()
-    prepare.run(prepared, drawn, drawn, load_settings(file), SILENT)
-    table = pd.read_parquet(prepared / "galaxies.parquet")
-    np.testing.assert_allclose(10 ** table["label"], sample["halo_mass_msun"])
-    assert (
-        json.loads(pq.read_schema(prepared / "galaxies.parquet").metadata[b"PANDAS_ATTRS"])[LABEL]["unit"]
-        == "log10(halo mass / Msun)"
-    )
+    path = prepared_with("{quantity: log10_halo_mass}", tmp_path, sample)
+    np.testing.assert_allclose(10 ** pd.read_parquet(path)["label"], sample["halo_mass_msun"])
+    stored = json.loads(pq.read_schema(path).metadata[b"PANDAS_ATTRS"])[LABEL]
+    assert stored["unit"] == "log10(halo mass / Msun)"
